@@ -1,0 +1,29 @@
+//! Meaning: one file per artefact, structs to events.
+//!
+//! An artefact says where it lives, how it is recognised and how it is parsed. It knows bytes
+//! only through `formats`, opens no file, starts no thread. To add one: a file here, a line in
+//! [`ALL`], a folder in `testdata/`.
+
+mod artefact;
+mod candidate;
+mod emit;
+mod parse;
+
+pub mod windows;
+
+pub use artefact::{Artefact, Companion, Descriptor};
+pub use candidate::Candidate;
+pub use emit::Emitter;
+pub use parse::{
+    Chunked, Cut, Input, ParseBytes, ParseChunks, ParseStream, Parser, Survey, SurveyPart, Unit,
+};
+
+/// Every artefact, in the order shown to users. One line each.
+pub static ALL: &[&dyn Artefact] = &[&windows::recycle_bin::RecycleBin];
+
+/// The artefact of that id.
+pub fn by_id(id: &str) -> Option<&'static dyn Artefact> {
+    ALL.iter()
+        .copied()
+        .find(|artefact| artefact.descriptor().id == id)
+}

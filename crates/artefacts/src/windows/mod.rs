@@ -1,0 +1,3 @@
+//! Artefacts of Windows.
+
+pub mod recycle_bin;

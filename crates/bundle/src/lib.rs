@@ -1,0 +1,1 @@
+//! Write, seal, read and verify bundles.

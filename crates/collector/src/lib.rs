@@ -1,0 +1,1 @@
+//! The collector: small, static, for compromised hosts.

@@ -1,0 +1,5 @@
+//! The plan, scheduling, hashing and the coverage ledger.
+
+mod run;
+
+pub use run::{RunError, Tally, run};

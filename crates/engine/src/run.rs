@@ -1,0 +1,262 @@
+//! Runs one artefact's parser over one stream, in parallel, in input order.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use rayon::prelude::*;
+use scelle_artefacts::{Artefact, Cut, Emitter, Input, ParseChunks, Parser, Unit};
+use scelle_event::{ArtefactId, Consumer, Context, Loss, Observation, Sink, Warning};
+use scelle_formats::{DecodeError, ReadAt, ReadError};
+
+use scelle_parallel::ordered;
+
+/// How many records and warnings a run gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records observed.
+    pub records: u64,
+    /// Losses recorded.
+    pub warnings: u64,
+}
+
+/// Why a run could not go on. Damaged evidence is no reason: it becomes warnings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The consumer could not take the result.
+    #[error("writing the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Parses `input` as `artefact` and hands all it finds to `consumer`, in the order of the input.
+///
+/// It works on the caller's rayon pool; the result is the same for any number of threads.
+/// Memory is a few units for each thread, and what the artefact's survey keeps.
+///
+/// # Errors
+/// Only where `consumer` fails.
+pub fn run<C: Consumer>(
+    artefact: &dyn Artefact,
+    input: Input<'_>,
+    context: &Arc<Context>,
+    consumer: &C,
+) -> Result<Tally, RunError> {
+    let run = Run {
+        id: artefact.descriptor().id,
+        input,
+        context,
+        consumer,
+        records: AtomicU64::new(0),
+        warnings: AtomicU64::new(0),
+    };
+    let len = input.stream.len();
+    match artefact.parser() {
+        Parser::Bytes(parser) => {
+            let cap = parser.cap() as u64;
+            let unit = run.unit(|out| {
+                if len > cap {
+                    let cause = format!("{len} bytes are more than this kind can have ({cap})");
+                    out.warn(0..len, Loss::Rest, cause);
+                    return;
+                }
+                run.with_bytes(0..len, &mut Vec::new(), out, |unit, out| {
+                    parser.parse(unit, out)
+                });
+            });
+            consumer.join(unit)?;
+        }
+        Parser::Stream(parser) => {
+            let unit = run.unit(|out| {
+                let parsed = parser.parse(input, out);
+                rest(out, parsed, 0..len);
+            });
+            consumer.join(unit)?;
+        }
+        Parser::Chunks(parser) => run.chunks(parser)?,
+        _ => unreachable!("every way of parsing is scheduled above"),
+    }
+    Ok(Tally {
+        records: run.records.into_inner(),
+        warnings: run.warnings.into_inner(),
+    })
+}
+
+struct Run<'a, C> {
+    id: ArtefactId,
+    input: Input<'a>,
+    context: &'a Arc<Context>,
+    consumer: &'a C,
+    records: AtomicU64,
+    warnings: AtomicU64,
+}
+
+impl<C: Consumer> Run<'_, C> {
+    fn unit(&self, fill: impl FnOnce(&mut Emitter<'_>)) -> C::Unit {
+        let mut counted = Counted {
+            inner: self.consumer.unit(self.context),
+            records: 0,
+            warnings: 0,
+        };
+        fill(&mut Emitter::new(self.id, &mut counted));
+        self.records.fetch_add(counted.records, Relaxed);
+        self.warnings.fetch_add(counted.warnings, Relaxed);
+        counted.inner
+    }
+
+    fn with_bytes(
+        &self,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+        out: &mut Emitter<'_>,
+        parse: impl FnOnce(Unit<'_>, &mut Emitter<'_>) -> Result<(), DecodeError>,
+    ) {
+        let (bytes, unread) = bytes_of(self.input.stream, range.clone(), buffer);
+        for (lost, error) in unread {
+            out.warn(lost, Loss::Record, error.to_string());
+        }
+        let unit = Unit {
+            bytes,
+            base: range.start,
+            stream_len: self.input.stream.len(),
+        };
+        let parsed = parse(unit, out);
+        rest(out, parsed, range);
+    }
+
+    fn chunks(&self, parser: &dyn ParseChunks) -> Result<(), RunError> {
+        let len = self.input.stream.len();
+        let mut prepared = None;
+        let unit = self.unit(|out| match parser.prepare(self.input, out) {
+            Ok(ready) => prepared = Some(ready),
+            Err(error) => rest(out, Err(error), 0..len),
+        });
+        self.consumer.join(unit)?;
+        let Some((head, cut)) = prepared else {
+            return Ok(());
+        };
+        let units = units(&cut, len);
+
+        let parts = if parser.surveyed() {
+            units
+                .par_iter()
+                .map_init(Vec::new, |buffer, range| {
+                    let (bytes, _) = bytes_of(self.input.stream, range.clone(), buffer);
+                    let unit = Unit {
+                        bytes,
+                        base: range.start,
+                        stream_len: len,
+                    };
+                    parser.scout(&head, unit)
+                })
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let survey = parser.survey(&head, parts, self.input);
+
+        ordered(
+            units.len(),
+            rayon::current_num_threads() * 4,
+            |index, buffer| {
+                self.unit(|out| {
+                    self.with_bytes(units[index].clone(), buffer, out, |unit, out| {
+                        parser.parse(&head, &survey, unit, out)
+                    });
+                })
+            },
+            |unit| self.consumer.join(unit),
+        )?;
+        Ok(())
+    }
+}
+
+/// What a parser could not go on from is lost, from there to the end of its input.
+fn rest(out: &mut Emitter<'_>, parsed: Result<(), DecodeError>, range: Range<u64>) {
+    if let Err(error) = parsed {
+        let from = error
+            .offset()
+            .filter(|at| range.contains(at))
+            .unwrap_or(range.start);
+        out.warn(from..range.end, Loss::Rest, error.to_string());
+    }
+}
+
+fn units(cut: &Cut, len: u64) -> Vec<Range<u64>> {
+    let end = cut.range.end.min(len);
+    let step = cut.unit_bytes.max(1);
+    (cut.range.start..end)
+        .step_by(step)
+        .map(|start| start..end.min(start + step as u64))
+        .collect()
+}
+
+/// The bytes of `range`: borrowed where they are memory already, else read into `buffer`.
+/// What can't be read is zeros there, and listed; what lies past the end is left out.
+fn bytes_of<'a>(
+    stream: &'a dyn ReadAt,
+    range: Range<u64>,
+    buffer: &'a mut Vec<u8>,
+) -> (&'a [u8], Vec<(Range<u64>, ReadError)>) {
+    if let Some(bytes) = stream.as_slice() {
+        let start = (range.start as usize).min(bytes.len());
+        let end = (range.end as usize).min(bytes.len());
+        return (&bytes[start..end], Vec::new());
+    }
+    const PAGE: usize = 4096;
+    let length = (range.end - range.start) as usize;
+    buffer.resize(length, 0);
+    let mut unread: Vec<(Range<u64>, ReadError)> = Vec::new();
+    let mut done = 0;
+    while done < length {
+        let offset = range.start + done as u64;
+        match stream.read_at(offset, &mut buffer[done..]) {
+            Ok(0) => {
+                // The stream is shorter than it was said to be.
+                let error = ReadError::Short {
+                    what: "stream",
+                    offset,
+                    need: (length - done) as u64,
+                    have: 0,
+                };
+                unread.push((offset..range.end, error));
+                break;
+            }
+            Ok(count) => done += count,
+            Err(error) => {
+                let skip = (PAGE - (offset % PAGE as u64) as usize).min(length - done);
+                buffer[done..done + skip].fill(0);
+                done += skip;
+                let lost = offset..offset + skip as u64;
+                match unread.last_mut() {
+                    Some((last, _)) if last.end == lost.start => last.end = lost.end,
+                    _ => unread.push((lost, error)),
+                }
+            }
+        }
+    }
+    (&buffer[..done], unread)
+}
+
+struct Counted<S> {
+    inner: S,
+    records: u64,
+    warnings: u64,
+}
+
+impl<S: Sink> Sink for Counted<S> {
+    fn observe(&mut self, observation: &Observation<'_>) {
+        self.records += 1;
+        self.inner.observe(observation);
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        self.warnings += 1;
+        self.inner.warn(warning);
+    }
+}

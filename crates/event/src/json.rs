@@ -1,0 +1,278 @@
+//! Records as JSON: what `parse` prints, what golden files hold, what `fields` shows nested.
+
+use crate::{Fields, Moment, Nested, Observation, Record, Tree, Value, Warning};
+
+/// Appends one record as a JSON object: its columns in order, nulls left out.
+pub fn write_record(out: &mut Vec<u8>, record: &dyn Record) {
+    out.push(b'{');
+    write_members(out, record);
+    out.push(b'}');
+}
+
+/// Appends an observation as a JSON object: `record`, `offset`, `length`, the columns.
+pub fn write_observation(out: &mut Vec<u8>, observation: &Observation<'_>) {
+    let span = &observation.provenance.primary;
+    out.extend_from_slice(b"{\"schema\":");
+    write_text(out, observation.record.schema().name);
+    out.extend_from_slice(b",\"offset\":");
+    write_uint(out, span.range.start);
+    out.extend_from_slice(b",\"length\":");
+    write_uint(out, span.range.end.saturating_sub(span.range.start));
+    let before = out.len();
+    out.push(b',');
+    write_members(out, observation.record);
+    if out.len() == before + 1 {
+        out.truncate(before);
+    }
+    out.push(b'}');
+}
+
+/// Appends a warning as a JSON object.
+pub fn write_warning(out: &mut Vec<u8>, warning: &Warning) {
+    let span = &warning.provenance.primary;
+    out.extend_from_slice(b"{\"warning\":");
+    write_text(out, warning.artefact);
+    out.extend_from_slice(b",\"offset\":");
+    write_uint(out, span.range.start);
+    out.extend_from_slice(b",\"length\":");
+    write_uint(out, span.range.end.saturating_sub(span.range.start));
+    if let Some(record) = span.record {
+        out.extend_from_slice(b",\"record\":");
+        write_uint(out, record);
+    }
+    out.extend_from_slice(b",\"loss\":");
+    write_text(out, &warning.loss.name());
+    out.extend_from_slice(b",\"cause\":");
+    write_text(out, &warning.cause);
+    out.push(b'}');
+}
+
+/// Appends a value.
+pub fn write_value(out: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(number) => {
+            if number < 0 {
+                out.push(b'-');
+            }
+            write_uint(out, number.unsigned_abs());
+        }
+        Value::Uint(number) => write_uint(out, number),
+        Value::Text(text) => write_text(out, text),
+        Value::Bytes(bytes) => {
+            out.push(b'"');
+            write_hex(out, bytes);
+            out.push(b'"');
+        }
+        Value::Time(at, precision) => {
+            out.push(b'"');
+            Moment::Utc(at).write_iso(precision, out);
+            out.push(b'"');
+        }
+        Value::Nested(nested) => write_nested(out, nested),
+    }
+}
+
+/// Appends a list or a map.
+pub fn write_nested(out: &mut Vec<u8>, nested: &dyn Nested) {
+    nested.visit(&mut TreeWriter {
+        out,
+        open: Vec::new(),
+        fresh: true,
+    });
+}
+
+/// Appends a text in quotes, escaped as RFC 8259 asks.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    write_text_inner(out, text);
+    out.push(b'"');
+}
+
+/// Appends a text escaped as RFC 8259 asks, without quotes.
+pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let short = match byte {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0..0x20 => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[start..at]);
+        start = at + 1;
+        if short == 0 {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        } else {
+            out.extend_from_slice(&[b'\\', short]);
+        }
+    }
+    out.extend_from_slice(&bytes[start..]);
+}
+
+/// Appends a number in decimal.
+pub fn write_uint(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends bytes as lower-case hex.
+pub fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(bytes.len() * 2);
+    for byte in bytes {
+        out.push(HEX[usize::from(byte >> 4)]);
+        out.push(HEX[usize::from(byte & 15)]);
+    }
+}
+
+fn write_members(out: &mut Vec<u8>, record: &dyn Record) {
+    let mut members = Members {
+        out,
+        columns: record.schema().columns.iter(),
+        first: true,
+    };
+    record.fields(&mut members);
+    debug_assert!(
+        members.columns.next().is_none(),
+        "{} gave fewer values than it has columns",
+        record.schema().name
+    );
+}
+
+struct Members<'a> {
+    out: &'a mut Vec<u8>,
+    columns: std::slice::Iter<'static, crate::Column>,
+    first: bool,
+}
+
+impl Fields for Members<'_> {
+    fn value(&mut self, value: Value<'_>) {
+        let Some(column) = self.columns.next() else {
+            debug_assert!(false, "more values than columns");
+            return;
+        };
+        if matches!(value, Value::Null) {
+            return;
+        }
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        self.out.push(b'"');
+        self.out.extend_from_slice(column.name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        write_value(self.out, value);
+    }
+}
+
+struct TreeWriter<'a> {
+    out: &'a mut Vec<u8>,
+    open: Vec<u8>,
+    fresh: bool,
+}
+
+impl TreeWriter<'_> {
+    fn separate(&mut self) {
+        if !self.fresh {
+            self.out.push(b',');
+        }
+        self.fresh = false;
+    }
+}
+
+impl Tree for TreeWriter<'_> {
+    fn begin_map(&mut self) {
+        self.separate();
+        self.out.push(b'{');
+        self.open.push(b'}');
+        self.fresh = true;
+    }
+
+    fn key(&mut self, name: &str) {
+        self.separate();
+        write_text(self.out, name);
+        self.out.push(b':');
+        self.fresh = true;
+    }
+
+    fn begin_list(&mut self) {
+        self.separate();
+        self.out.push(b'[');
+        self.open.push(b']');
+        self.fresh = true;
+    }
+
+    fn value(&mut self, value: Value<'_>) {
+        self.separate();
+        match value {
+            // A nested value brings its own separators.
+            Value::Nested(nested) => {
+                self.fresh = true;
+                nested.visit(self);
+                self.fresh = false;
+            }
+            plain => write_value(self.out, plain),
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(close) = self.open.pop() {
+            self.out.push(close);
+        }
+        self.fresh = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Deep;
+    impl Nested for Deep {
+        fn visit(&self, out: &mut dyn Tree) {
+            out.begin_map();
+            out.key("list");
+            out.begin_list();
+            out.value(Value::Uint(1));
+            out.value(Value::Text("two\u{1}\""));
+            out.begin_map();
+            out.end();
+            out.end();
+            out.key("none");
+            out.value(Value::Null);
+            out.end();
+        }
+    }
+
+    #[test]
+    fn nested_values() {
+        let mut out = Vec::new();
+        write_value(&mut out, Value::Nested(&Deep));
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            r#"{"list":[1,"two\u0001\"",{}],"none":null}"#
+        );
+        out.clear();
+        write_value(&mut out, Value::Int(i64::MIN));
+        assert_eq!(out, b"-9223372036854775808");
+    }
+}

@@ -1,0 +1,91 @@
+//! Volumes, and the evidence that holds them.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use scelle_event::{EvidencePath, StreamId};
+use scelle_formats::{ReadAt, ReadError};
+
+use crate::Entry;
+
+/// What kind of tree a volume is; one that is read back from a bundle keeps its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VolumeKind {
+    /// An NTFS volume.
+    Ntfs,
+    /// A folder of the machine that we run on.
+    Folder,
+    /// A single file, or bytes whose structure nobody here knows.
+    File,
+}
+
+/// What is known of a volume as a whole.
+#[derive(Clone, Debug)]
+pub struct VolumeInfo {
+    /// Its id: `ntfs-SERIAL` (16 hex digits), `folder`, `file`, `at-OFFSET`; a repeat within one
+    /// source has `+2` appended. It does not depend on how the volume was reached.
+    pub id: Arc<str>,
+    /// What it is.
+    pub kind: VolumeKind,
+    /// Where it begins in its source, in bytes.
+    pub offset: u64,
+    /// Its size in bytes, where it has one.
+    pub size_bytes: Option<u64>,
+    /// Its label, where it has one.
+    pub label: Option<String>,
+    /// Bytes a cluster, where it has clusters.
+    pub cluster_bytes: Option<u32>,
+}
+
+/// What could not be read of a volume's structure.
+#[derive(Clone, Debug)]
+pub struct EvidenceLoss {
+    /// The path or structure that is touched.
+    pub path: Option<EvidencePath>,
+    /// The entry's number, where it is known.
+    pub entry: Option<u64>,
+    /// What happened.
+    pub error: ReadError,
+}
+
+/// A tree of named streams: an NTFS volume, a folder, a bundle.
+pub trait Volume: Send + Sync {
+    /// What is known of it as a whole.
+    fn info(&self) -> &VolumeInfo;
+
+    /// Shows every entry, allocated and deleted, damage included, in a stable order.
+    fn walk(&self, visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>);
+
+    /// Opens a stream that [`walk`](Self::walk) showed.
+    ///
+    /// # Errors
+    /// Why it can't be read; [`ReadError::Absent`] where there is none of that name.
+    fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError>;
+
+    /// Opens a stream of an entry that [`walk`](Self::walk) showed, deleted ones and those that
+    /// share a path included; volumes with numbered entries open by number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    fn open_entry(
+        &self,
+        entry: &Entry,
+        stream: Option<&EvidencePath>,
+    ) -> Result<Box<dyn ReadAt>, ReadError> {
+        self.open(&StreamId {
+            volume: self.info().id.clone(),
+            path: entry.path.clone(),
+            stream: stream.cloned(),
+        })
+    }
+}
+
+/// Everything that was found in one source.
+pub struct Evidence {
+    /// The base name of the file or device, or a bundle's payload id.
+    pub name: Arc<str>,
+    /// Its volumes, in offset order.
+    pub volumes: Vec<Arc<dyn Volume>>,
+    /// What could not be understood: damaged partition tables, unknown file systems.
+    pub losses: Vec<EvidenceLoss>,
+}

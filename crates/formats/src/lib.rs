@@ -1,0 +1,13 @@
+//! Decoders that know bytes: positioned reads, NTFS, event logs, executables.
+//!
+//! A decoder is a function of its bytes: it opens no file, reads no clock, starts no thread,
+//! writes no log. It gets bytes and their offset, so every position it reports can be found
+//! again. Hostile bytes give an error or a smaller result, never a panic.
+
+mod cursor;
+mod error;
+mod read;
+
+pub use cursor::Cursor;
+pub use error::{DecodeError, ReadError};
+pub use read::{Bytes, RangeKind, ReadAt, ReadAtExt, Window};

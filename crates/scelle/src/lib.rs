@@ -1,0 +1,1 @@
+//! Scellé: forensic triage, sealed evidence and timelines.

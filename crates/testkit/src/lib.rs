@@ -1,0 +1,5 @@
+//! Development only: corpus, samples, golden files.
+
+mod corpus;
+
+pub use corpus::{Corpus, unpack};

@@ -1,0 +1,1 @@
+//! Events to rows: one schema, total order, and the exchange formats.
