@@ -154,15 +154,24 @@ pub trait Record {
 }
 
 /// One line of a Sleuth Kit 3.x body file: a name of a file-system entry, and its times.
+///
+/// The printed name is the path, `:` and the stream where there is one, ` ($FILE_NAME)` where the
+/// times are the name's own, and ` (deleted)`.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLine<'a> {
-    /// The full path from the volume's root, with `/`.
+    /// The full path from the volume's root, with `/` before each component.
     pub path: &'a str,
-    /// What is appended to the path: `:stream`, ` ($FILE_NAME)`, ` (deleted)`.
-    pub suffixes: [&'a str; 3],
-    /// Entry, attribute type and attribute id, as `entry-type-id`.
-    pub inode: (u64, u32, u16),
-    /// `r`, `d`, … as the Sleuth Kit's name type and metadata type letters.
+    /// The stream's name, where it is not the unnamed one.
+    pub stream: Option<&'a str>,
+    /// Whether the times are those kept beside the name (`$FILE_NAME`).
+    pub name_times: bool,
+    /// Whether the entry is deleted.
+    pub deleted: bool,
+    /// MFT entry or inode number.
+    pub entry: u64,
+    /// Type and id of the NTFS attribute that the line is about.
+    pub attribute: Option<(u32, u16)>,
+    /// Type letters of the name and of the entry itself: `r`, `d`, `l`, …, `-` where unknown.
     pub kind: (char, char),
     /// Size in bytes.
     pub size_bytes: u64,

@@ -40,7 +40,11 @@ impl UtcNanos {
 
     /// Whole seconds since 1970, rounded towards the past.
     pub fn seconds(self) -> i128 {
-        self.0.div_euclid(NANOS_PER_SECOND)
+        // Almost every time fits 64 bits, where division is an order of magnitude cheaper.
+        match i64::try_from(self.0) {
+            Ok(nanos) => i128::from(nanos.div_euclid(1_000_000_000)),
+            Err(_) => self.0.div_euclid(NANOS_PER_SECOND),
+        }
     }
 
     /// The FILETIME of this moment, where it has one.
