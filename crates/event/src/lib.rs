@@ -6,6 +6,7 @@
 
 mod coverage;
 pub mod json;
+mod lines;
 mod meaning;
 mod observation;
 pub mod path;
@@ -15,6 +16,7 @@ mod time;
 mod tlp;
 
 pub use coverage::{Coverage, Outcome};
+pub use lines::{JsonLines, Lines};
 pub use meaning::{Meaning, Meanings};
 pub use observation::{
     ArtefactId, Layer, Loss, Observation, Provenance, Role, Span, Stamp, StreamRef, Warning,
