@@ -6,6 +6,7 @@
 
 mod cursor;
 mod error;
+pub mod ntfs;
 mod read;
 
 pub use cursor::Cursor;
