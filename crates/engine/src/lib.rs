@@ -1,5 +1,13 @@
 //! The plan, scheduling, hashing and the coverage ledger.
 
+pub mod parse;
+pub mod plan;
+pub mod profile;
+mod progress;
 mod run;
 
+pub use parse::{ParseSummary, parse};
+pub use plan::{Plan, Planned, Step};
+pub use profile::Profile;
+pub use progress::{Progress, Snapshot};
 pub use run::{RunError, Tally, run};

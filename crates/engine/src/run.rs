@@ -1,8 +1,10 @@
 //! Runs one artefact's parser over one stream, in parallel, in input order.
 
 use std::{
+    any::Any,
     io,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use rayon::prelude::*;
-use scelle_artefacts::{Artefact, Cut, Emitter, Input, ParseChunks, Parser, Unit};
+use scelle_artefacts::{Artefact, Cut, Emitter, Input, ParseChunks, Parser, Survey, Unit};
 use scelle_event::{ArtefactId, Consumer, Context, Loss, Observation, Sink, Warning};
 use scelle_formats::{DecodeError, ReadAt, ReadError};
 
@@ -103,7 +105,18 @@ impl<C: Consumer> Run<'_, C> {
             records: 0,
             warnings: 0,
         };
-        fill(&mut Emitter::new(self.id, &mut counted));
+        // No input makes a parser panic; should one do so all the same, the loss is recorded, and
+        // the rest of the evidence is not lost with it.
+        let filled = catch_unwind(AssertUnwindSafe(|| {
+            fill(&mut Emitter::new(self.id, &mut counted));
+        }));
+        if let Err(panic) = filled {
+            Emitter::new(self.id, &mut counted).warn(
+                0..self.input.stream.len(),
+                Loss::Rest,
+                defect(panic.as_ref()),
+            );
+        }
         self.records.fetch_add(counted.records, Relaxed);
         self.warnings.fetch_add(counted.warnings, Relaxed);
         counted.inner
@@ -142,23 +155,15 @@ impl<C: Consumer> Run<'_, C> {
         };
         let units = units(&cut, len);
 
-        let parts = if parser.surveyed() {
-            units
-                .par_iter()
-                .map_init(Vec::new, |buffer, range| {
-                    let (bytes, _) = bytes_of(self.input.stream, range.clone(), buffer);
-                    let unit = Unit {
-                        bytes,
-                        base: range.start,
-                        stream_len: len,
-                    };
-                    parser.scout(&head, unit)
-                })
-                .collect()
-        } else {
-            Vec::new()
+        let surveyed = catch_unwind(AssertUnwindSafe(|| self.survey(parser, &head, &units)));
+        let survey = match surveyed {
+            Ok(survey) => survey,
+            Err(panic) => {
+                let unit = self.unit(|out| out.warn(0..len, Loss::Rest, defect(panic.as_ref())));
+                self.consumer.join(unit)?;
+                return Ok(());
+            }
         };
-        let survey = parser.survey(&head, parts, self.input);
 
         ordered(
             units.len(),
@@ -174,6 +179,36 @@ impl<C: Consumer> Run<'_, C> {
         )?;
         Ok(())
     }
+
+    fn survey(&self, parser: &dyn ParseChunks, head: &Survey, units: &[Range<u64>]) -> Survey {
+        let parts = if parser.surveyed() {
+            units
+                .par_iter()
+                .map_init(Vec::new, |buffer, range| {
+                    let (bytes, _) = bytes_of(self.input.stream, range.clone(), buffer);
+                    let unit = Unit {
+                        bytes,
+                        base: range.start,
+                        stream_len: self.input.stream.len(),
+                    };
+                    parser.scout(head, unit)
+                })
+                .collect()
+        } else {
+            Vec::new()
+        };
+        parser.survey(head, parts, self.input)
+    }
+}
+
+/// What is said of a parser that panicked.
+fn defect(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given");
+    format!("the parser failed, which is a defect of this program: {text}")
 }
 
 /// What a parser could not go on from is lost, from there to the end of its input.
