@@ -23,7 +23,7 @@ pub enum Parser {
 }
 
 /// A piece of a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unit<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
@@ -31,6 +31,8 @@ pub struct Unit<'a> {
     pub base: u64,
     /// The length of the whole stream.
     pub stream_len: u64,
+    /// The whole stream, for the few records that carry on in another piece.
+    pub stream: &'a dyn ReadAt,
 }
 
 /// The stream that is parsed, and what completes it.

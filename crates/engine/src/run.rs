@@ -137,6 +137,7 @@ impl<C: Consumer> Run<'_, C> {
             bytes,
             base: range.start,
             stream_len: self.input.stream.len(),
+            stream: self.input.stream,
         };
         let parsed = parse(unit, out);
         rest(out, parsed, range);
@@ -190,6 +191,7 @@ impl<C: Consumer> Run<'_, C> {
                         bytes,
                         base: range.start,
                         stream_len: self.input.stream.len(),
+                        stream: self.input.stream,
                     };
                     parser.scout(head, unit)
                 })
