@@ -5,10 +5,12 @@
 //! again. Hostile bytes give an error or a smaller result, never a panic.
 
 mod cursor;
+mod digest;
 mod error;
 pub mod ntfs;
 mod read;
 
 pub use cursor::Cursor;
+pub use digest::{Digests, Hasher};
 pub use error::{DecodeError, ReadError};
 pub use read::{Bytes, RangeKind, ReadAt, ReadAtExt, Window};
