@@ -1,5 +1,6 @@
 //! The plan, scheduling, hashing and the coverage ledger.
 
+pub mod hash;
 pub mod parse;
 pub mod plan;
 pub mod profile;

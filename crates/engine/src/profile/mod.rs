@@ -9,7 +9,7 @@ mod size;
 
 use std::{fs, io, path::Path};
 
-use scelle_event::Tlp;
+use scelle_event::{EvidencePath, Tlp};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use matcher::{Matcher, RuleNumber};
@@ -191,6 +191,33 @@ impl Target {
             let siblings = self.siblings.iter().map(move |end| format!("{path}{end}"));
             [path.clone()].into_iter().chain(siblings)
         })
+    }
+}
+
+/// A single pattern, for whoever picks streams by hand.
+#[derive(Debug)]
+pub struct Selector(Matcher);
+
+impl Selector {
+    /// A selector of what `pattern` asks for; without a stream it takes all streams of a file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the pattern.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let mut patterns = Pattern::parse(pattern)?;
+        if pattern::find_plain(pattern, ':').is_none() {
+            patterns.extend(Pattern::parse(&format!("{pattern}:*"))?);
+        }
+        Ok(Self(Matcher::new(
+            patterns.iter().map(|pattern| (0, pattern)),
+        )))
+    }
+
+    /// Whether a stream fits.
+    pub fn fits(&self, path: &EvidencePath, stream: Option<&EvidencePath>) -> bool {
+        let stream = stream.map(EvidencePath::as_bytes);
+        let hits = self.0.hits(path.components());
+        hits.iter().any(|(_, wanted)| wanted.fits(stream))
     }
 }
 

@@ -223,7 +223,7 @@ pub(crate) fn fold(name: &[u8]) -> Vec<u8> {
 }
 
 /// Where `wanted` stands unescaped.
-fn find_plain(text: &str, wanted: char) -> Option<usize> {
+pub(crate) fn find_plain(text: &str, wanted: char) -> Option<usize> {
     let mut escaped = false;
     text.char_indices().find_map(|(at, character)| {
         let plain = !escaped;
