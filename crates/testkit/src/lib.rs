@@ -1,5 +1,11 @@
 //! Development only: corpus, samples, golden files.
 
 mod corpus;
+mod golden;
+mod rendered;
+mod samples;
 
 pub use corpus::{Corpus, unpack};
+pub use golden::compare_golden;
+pub use rendered::{Rendered, RenderedUnit};
+pub use samples::{Sample, testdata};
