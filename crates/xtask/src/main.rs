@@ -1,13 +1,20 @@
 //! Development only: what CI runs, samples, benchmarks.
 
+mod fuzz;
 mod samples;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{
+    env,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 
 const USAGE: &str = "\
-cargo xtask samples    write the samples of testdata/ that have a recipe";
+cargo xtask ci [STEP…]             run what CI runs: all of it, or the steps named
+cargo xtask samples                write the samples of testdata/ that have a recipe
+cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each";
 
 fn main() -> ExitCode {
     match task() {
@@ -22,8 +29,23 @@ fn main() -> ExitCode {
 fn task() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("samples") => samples::write(&root),
+    let (task, arguments) = match arguments.split_first() {
+        Some((task, arguments)) => (task.as_str(), arguments),
+        None => ("", &[][..]),
+    };
+    match task {
+        "ci" => ci(&root, arguments),
+        "samples" => samples::write(&root),
+        "fuzz" => fuzz::run(&root, arguments),
         _ => bail!("which task?\n{USAGE}"),
     }
+}
+
+fn ci(root: &Path, steps: &[String]) -> anyhow::Result<()> {
+    let status = Command::new("bash")
+        .arg(root.join(".ci/run"))
+        .args(steps)
+        .status()?;
+    ensure!(status.success(), "CI failed");
+    Ok(())
 }

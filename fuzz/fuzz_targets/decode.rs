@@ -1,0 +1,50 @@
+//! Hostile bytes for every decoder.
+//!
+//! The first byte picks the decoder; with `FUZZ_ONLY=ID` that one gets all bytes, so that samples
+//! and seeds are plain files. `FUZZ_ONLY=list` prints the ids.
+#![no_main]
+
+mod decoders;
+mod discard;
+
+use std::{env, process, sync::OnceLock};
+
+use decoders::{Decoder, all};
+use libfuzzer_sys::fuzz_target;
+
+struct Setup {
+    decoders: Vec<Decoder>,
+    only: Option<usize>,
+}
+
+static SETUP: OnceLock<Setup> = OnceLock::new();
+
+fn setup() -> Setup {
+    let decoders = all();
+    let only = env::var("FUZZ_ONLY").ok().map(|id| {
+        if id == "list" {
+            decoders.iter().for_each(|decoder| println!("{}", decoder.id));
+            process::exit(0);
+        }
+        decoders
+            .iter()
+            .position(|decoder| decoder.id == id)
+            .unwrap_or_else(|| panic!("no decoder is called {id}; FUZZ_ONLY=list names them"))
+    });
+    Setup { decoders, only }
+}
+
+fuzz_target!(
+    init: { SETUP.get_or_init(setup); },
+    |data: &[u8]| {
+        let setup = SETUP.get_or_init(setup);
+        match (setup.only, data) {
+            (Some(index), data) => setup.decoders[index].decode(data),
+            (None, [pick, data @ ..]) => {
+                let index = usize::from(*pick) % setup.decoders.len();
+                setup.decoders[index].decode(data);
+            }
+            (None, []) => {}
+        }
+    }
+);

@@ -1,0 +1,85 @@
+//! What is fuzzed: every artefact of the registry, and the decoders below it.
+
+use std::sync::Arc;
+
+use scelle_artefacts::{ALL, Artefact, Candidate, Input};
+use scelle_engine::run;
+use scelle_event::{Context, EvidencePath, StreamId};
+use scelle_formats::{Bytes, ReadAt};
+
+use crate::discard::Discard;
+
+pub struct Decoder {
+    pub id: &'static str,
+    decode: Box<dyn Fn(&[u8]) + Send + Sync>,
+}
+
+impl Decoder {
+    fn new(id: &'static str, decode: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        Self {
+            id,
+            decode: Box::new(decode),
+        }
+    }
+
+    pub fn decode(&self, data: &[u8]) {
+        (self.decode)(data);
+    }
+}
+
+/// Every decoder; new ones go to the end, so that old seeds keep their meaning.
+pub fn all() -> Vec<Decoder> {
+    let mut all: Vec<Decoder> = ALL
+        .iter()
+        .copied()
+        .map(|artefact| {
+            Decoder::new(artefact.descriptor().id, move |data| {
+                parse(artefact, data)
+            })
+        })
+        .collect();
+    all.push(Decoder::new("event.paths", paths));
+    all
+}
+
+/// An artefact, recognised or not: a parser must stand what it should never be handed.
+fn parse(artefact: &dyn Artefact, data: &[u8]) {
+    let stream = Bytes(data);
+    let path = EvidencePath::from_bytes(b"$I0");
+    let candidate = Candidate::new(&path, None, stream.len(), || {
+        Some(Box::new(&stream) as Box<dyn ReadAt>)
+    });
+    artefact.recognises(&candidate);
+    let context = Arc::new(Context {
+        artefact: artefact.descriptor().id,
+        source: "fuzz".into(),
+        host: None,
+        host_id: None,
+        streams: vec!["fuzz".into()],
+    });
+    let tally = run(artefact, Input::alone(&stream), &context, &Discard).expect("nothing refuses");
+    assert!(
+        tally.records + tally.warnings > 0,
+        "{} says nothing of {} bytes",
+        artefact.descriptor().id,
+        data.len()
+    );
+}
+
+/// The text form of names: exact both ways, or refused.
+fn paths(data: &[u8]) {
+    let path = EvidencePath::from_bytes(data);
+    let stream = StreamId {
+        volume: "v".into(),
+        path: path.clone(),
+        stream: None,
+    };
+    let again: StreamId = stream.to_string().parse().expect("its own text form");
+    assert_eq!(again.path, path);
+    if let Ok(text) = str::from_utf8(data)
+        && let Ok(stream) = text.parse::<StreamId>()
+    {
+        let again: StreamId = stream.to_string().parse().expect("its own text form");
+        assert_eq!(again, stream);
+    }
+}
