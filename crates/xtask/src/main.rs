@@ -1,6 +1,7 @@
 //! Development only: what CI runs, samples, benchmarks.
 
 mod fuzz;
+mod ran;
 mod samples;
 
 use std::{
@@ -9,10 +10,11 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 
 const USAGE: &str = "\
 cargo xtask ci [STEP…]             run what CI runs: all of it, or the steps named
+cargo xtask ran LOG                make sure, from the output of cargo test, that all tests ran
 cargo xtask samples                write the samples of testdata/ that have a recipe
 cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each";
 
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn task() -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (task, arguments) = match arguments.split_first() {
         Some((task, arguments)) => (task.as_str(), arguments),
@@ -36,6 +40,7 @@ fn task() -> anyhow::Result<()> {
     match task {
         "ci" => ci(&root, arguments),
         "samples" => samples::write(&root),
+        "ran" => ran::check(&root, Path::new(arguments.first().context("which log?")?)),
         "fuzz" => fuzz::run(&root, arguments),
         _ => bail!("which task?\n{USAGE}"),
     }
