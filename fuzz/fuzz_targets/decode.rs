@@ -23,7 +23,9 @@ fn setup() -> Setup {
     let decoders = all();
     let only = env::var("FUZZ_ONLY").ok().map(|id| {
         if id == "list" {
-            decoders.iter().for_each(|decoder| println!("{}", decoder.id));
+            decoders
+                .iter()
+                .for_each(|decoder| println!("{}", decoder.id));
             process::exit(0);
         }
         decoders

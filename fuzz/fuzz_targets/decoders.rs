@@ -32,11 +32,7 @@ pub fn all() -> Vec<Decoder> {
     let mut all: Vec<Decoder> = ALL
         .iter()
         .copied()
-        .map(|artefact| {
-            Decoder::new(artefact.descriptor().id, move |data| {
-                parse(artefact, data)
-            })
-        })
+        .map(|artefact| Decoder::new(artefact.descriptor().id, move |data| parse(artefact, data)))
         .collect();
     all.push(Decoder::new("event.paths", paths));
     all

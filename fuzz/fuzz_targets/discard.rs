@@ -35,14 +35,20 @@ impl Sink for Shown {
             stamp.moment.write_iso(stamp.precision, &mut self.0);
         }
         let range = &observation.provenance.primary.range;
-        assert!(range.start <= range.end, "a record ends where it began or later");
+        assert!(
+            range.start <= range.end,
+            "a record ends where it began or later"
+        );
     }
 
     fn warn(&mut self, warning: Warning) {
         self.0.clear();
         json::write_warning(&mut self.0, &warning);
         let range = &warning.provenance.primary.range;
-        assert!(range.start <= range.end, "a loss ends where it began or later");
+        assert!(
+            range.start <= range.end,
+            "a loss ends where it began or later"
+        );
     }
 }
 
