@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::discard::Discard;
+use crate::{discard::Discard, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -34,7 +34,13 @@ pub fn all() -> Vec<Decoder> {
         .copied()
         .map(|artefact| Decoder::new(artefact.descriptor().id, move |data| parse(artefact, data)))
         .collect();
-    all.push(Decoder::new("event.paths", paths));
+    all.extend([
+        Decoder::new("event.paths", paths),
+        Decoder::new("ntfs.boot", ntfs::boot),
+        Decoder::new("ntfs.records", ntfs::records),
+        Decoder::new("ntfs.runs", ntfs::runs),
+        Decoder::new("ntfs.names", ntfs::names),
+    ]);
     all
 }
 
