@@ -1,5 +1,6 @@
 //! Development only: what CI runs, samples, benchmarks.
 
+mod demo;
 mod fuzz;
 mod ran;
 mod samples;
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 cargo xtask ci [STEP…]             run what CI runs: all of it, or the steps named
 cargo xtask ran LOG                make sure, from the output of cargo test, that all tests ran
 cargo xtask samples                write the samples of testdata/ that have a recipe
+cargo xtask demo                   make the disk image that the README's first command reads
 cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each";
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn task() -> anyhow::Result<()> {
     };
     match task {
         "ci" => ci(&root, arguments),
+        "demo" => demo::make(&root),
         "samples" => samples::write(&root),
         "ran" => ran::check(&root, Path::new(arguments.first().context("which log?")?)),
         "fuzz" => fuzz::run(&root, arguments),

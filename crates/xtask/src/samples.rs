@@ -24,6 +24,16 @@ impl Recipe {
     pub(crate) fn path(&self) -> String {
         format!("testdata/{}/{}.in", self.artefact, self.name)
     }
+
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The name of a sound index file of the Recycle Bin; `None` of any other sample.
+    pub(crate) fn plain_recycle_bin_name(&self) -> Option<&'static str> {
+        self.name.starts_with("$IPLAIN").then_some(self.name)
+    }
 }
 
 /// Writes every sample below `root`.
