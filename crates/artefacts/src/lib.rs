@@ -9,6 +9,7 @@ mod candidate;
 mod emit;
 mod parse;
 
+pub mod ntfs;
 pub mod windows;
 
 pub use artefact::{Artefact, Companion, Descriptor};
@@ -19,7 +20,7 @@ pub use parse::{
 };
 
 /// Every artefact, in the order shown to users. One line each.
-pub static ALL: &[&dyn Artefact] = &[&windows::recycle_bin::RecycleBin];
+pub static ALL: &[&dyn Artefact] = &[&ntfs::mft::Mft, &windows::recycle_bin::RecycleBin];
 
 /// The artefact of that id.
 pub fn by_id(id: &str) -> Option<&'static dyn Artefact> {

@@ -2,10 +2,12 @@
 
 mod corpus;
 mod golden;
+mod mft;
 mod rendered;
 mod samples;
 
 pub use corpus::{Corpus, unpack};
 pub use golden::compare_golden;
+pub use mft::MftRecord;
 pub use rendered::{Rendered, RenderedUnit};
 pub use samples::{Sample, testdata};

@@ -3,11 +3,14 @@
 //! `cargo xtask samples` writes `testdata/ARTEFACT/NAME.in` for each of them; a test says when a
 //! file is not what its recipe makes.
 
+mod mft;
+
 use std::{fs, path::Path};
 
 use anyhow::Context;
 
 /// One sample: which artefact's, under which name, and its bytes.
+#[derive(Clone)]
 pub(crate) struct Recipe {
     artefact: &'static str,
     name: &'static str,
@@ -16,7 +19,7 @@ pub(crate) struct Recipe {
 
 /// Every sample that has a recipe.
 pub(crate) fn recipes() -> Vec<Recipe> {
-    recycle_bin()
+    [mft::recipes(), recycle_bin()].concat()
 }
 
 impl Recipe {

@@ -49,8 +49,8 @@ pub const fn reference(entry: u64, sequence: u16) -> u64 {
     entry & ENTRY_MASK | (sequence as u64) << 48
 }
 
-/// How good a name of that name space is; 0 is kept for no name at all.
-const fn rank(namespace: u8) -> u16 {
+/// How good a name of that name space is: Win32 before POSIX before DOS. 0 is no name at all.
+pub const fn name_rank(namespace: u8) -> u8 {
     match namespace {
         2 => 1,
         1 | 3 => 3,
@@ -149,8 +149,16 @@ pub struct NamePart {
     first_entry: u64,
     rows: Vec<Row>,
     arena: Vec<u8>,
-    /// Names that extension records hold for their base records, with the base's reference.
-    foreign: Vec<(u64, Row)>,
+    /// Names that extension records hold for their base records.
+    foreign: Vec<Foreign>,
+}
+
+/// A name in an extension record.
+#[derive(Clone, Copy, Debug)]
+struct Foreign {
+    base: u64,
+    in_use: bool,
+    row: Row,
 }
 
 impl NamePart {
@@ -180,7 +188,7 @@ impl NamePart {
     /// Adds a name that the entry's own record holds; the best one is kept.
     pub fn name(&mut self, entry: u64, name: Name<'_>) {
         if let Some(row) = slot(&mut self.rows, self.first_entry, entry) {
-            let better = rank(name.namespace) > row.rank();
+            let better = u16::from(name_rank(name.namespace)) > row.rank();
             if better {
                 set_name(row, &mut self.arena, name);
             }
@@ -188,11 +196,11 @@ impl NamePart {
     }
 
     /// Adds a name that an extension record holds for the record that `base` refers to, which
-    /// may lie in any part.
-    pub fn extension_name(&mut self, base: u64, name: Name<'_>) {
+    /// may lie in any part; `in_use` is the extension record's own flag.
+    pub fn extension_name(&mut self, base: u64, in_use: bool, name: Name<'_>) {
         let mut row = Row::default();
         set_name(&mut row, &mut self.arena, name);
-        self.foreign.push((base, row));
+        self.foreign.push(Foreign { base, in_use, row });
     }
 
     /// Gives back memory that was reserved for more names than came.
@@ -222,8 +230,9 @@ fn set_name(row: &mut Row, arena: &mut Vec<u8>, name: Name<'_>) {
     };
     row.parent = name.parent;
     row.name_at = name_at;
-    row.bits =
-        row.bits & !(LENGTH_MASK | 3 << RANK_SHIFT) | length | rank(name.namespace) << RANK_SHIFT;
+    row.bits = row.bits & !(LENGTH_MASK | 3 << RANK_SHIFT)
+        | length
+        | u16::from(name_rank(name.namespace)) << RANK_SHIFT;
 }
 
 /// Every entry's best name and parent.
@@ -286,7 +295,7 @@ impl NameTable {
         self.parts.iter().fold(parts, |sum, part| {
             sum + part.rows.capacity() * size_of::<Row>()
                 + part.arena.capacity()
-                + part.foreign.capacity() * size_of::<(u64, Row)>()
+                + part.foreign.capacity() * size_of::<Foreign>()
         })
     }
 
@@ -299,6 +308,16 @@ impl NameTable {
             directory: found.row.is(DIRECTORY),
             parent: found.row.parent,
             name: found.has_name().then(|| found.name()),
+        })
+    }
+
+    /// Whether an extension record that refers to `base` belongs to that entry: the entry is
+    /// still, or was last, in that use, and the record is in use where the entry is.
+    pub fn owns(&self, base: u64, in_use: bool) -> bool {
+        self.find(entry_of(base)).is_some_and(|found| {
+            found.row.is(PRESENT)
+                && found.row.answers_to(sequence_of(base))
+                && (in_use || !found.row.is(IN_USE))
         })
     }
 
@@ -398,19 +417,21 @@ impl NameTable {
     /// Gives base records the names that their extension records hold, where those are better.
     fn adopt_foreign_names(&mut self) {
         for from in 0..self.parts.len() {
-            for (base, mut row) in std::mem::take(&mut self.parts[from].foreign) {
-                let Some(index) = entry_of(base).checked_sub(self.first_entry) else {
+            for foreign in std::mem::take(&mut self.parts[from].foreign) {
+                let Foreign {
+                    base,
+                    in_use,
+                    mut row,
+                } = foreign;
+                if !self.owns(base, in_use) {
                     continue;
-                };
+                }
+                let index = entry_of(base) - self.first_entry;
                 let (part, at) = (
                     (index / self.stride) as usize,
                     (index % self.stride) as usize,
                 );
-                let Some(own) = self.parts.get(part).and_then(|part| part.rows.get(at)) else {
-                    continue;
-                };
-                let same_use = own.is(PRESENT) && own.answers_to(sequence_of(base));
-                if !same_use || own.rank() >= row.rank() {
+                if self.parts[part].rows[at].rank() >= row.rank() {
                     continue;
                 }
                 let name = Found {
@@ -780,11 +801,13 @@ mod tests {
         near.record(entry(7));
         near.name(7, name(1, &long));
         near.name(7, name(2, &dos));
-        far.extension_name(reference(6, 1), name(1, &long));
-        far.extension_name(reference(7, 1), name(0, &dos));
+        far.extension_name(reference(6, 1), true, name(1, &long));
+        far.extension_name(reference(7, 1), true, name(0, &dos));
         // Another use of the entry, and an entry that is not there.
-        far.extension_name(reference(6, 7), name(3, &dos));
-        far.extension_name(reference(600, 1), name(3, &dos));
+        far.extension_name(reference(6, 7), true, name(3, &dos));
+        far.extension_name(reference(600, 1), true, name(3, &dos));
+        // Left over from an earlier time: the record is free, the entry is not.
+        far.extension_name(reference(6, 1), false, name(3, &dos));
         let table = NameTable::join(vec![near.shrunk(), far.shrunk()]);
         for entry in [6, 7] {
             let named = table.get(entry).expect("seen");

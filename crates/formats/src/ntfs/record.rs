@@ -127,6 +127,24 @@ impl<'a> Record<'a> {
     /// Where they are no record.
     #[inline]
     pub fn decode(bytes: &'a [u8], scratch: &'a mut Scratch) -> Result<Self, NoRecord> {
+        Self::decode_up_to(bytes, scratch, |header| header.used_bytes as usize)
+    }
+
+    /// Decodes a record whose attributes do not fit the bytes that it says are used: all of its
+    /// bytes are taken for used.
+    ///
+    /// # Errors
+    /// Where they are no record.
+    pub fn decode_whole(bytes: &'a [u8], scratch: &'a mut Scratch) -> Result<Self, NoRecord> {
+        Self::decode_up_to(bytes, scratch, |_| usize::MAX)
+    }
+
+    #[inline]
+    fn decode_up_to(
+        bytes: &'a [u8],
+        scratch: &'a mut Scratch,
+        used: impl FnOnce(&RecordHeader) -> usize,
+    ) -> Result<Self, NoRecord> {
         let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(NoRecord::Short)?;
         match &header[..4] {
             b"FILE" => {}
@@ -152,7 +170,7 @@ impl<'a> Record<'a> {
             allocated_bytes: u32_in(0x1C),
             base: u64_at(header, 0x20).unwrap_or(0),
         };
-        let used = bytes.len().min(header.used_bytes as usize);
+        let used = bytes.len().min(used(&header));
         let update = Update::of(bytes, u16_in(0x04), u16_in(0x06));
         let bytes = if used <= STRIDE - 2 {
             &bytes[..used]
@@ -269,6 +287,16 @@ mod tests {
         let record = Record::decode(&bytes, &mut scratch).expect("a record");
         assert_eq!(record.bytes().as_ptr(), bytes.as_ptr());
         assert_eq!(record.bytes().len(), 510);
+    }
+
+    #[test]
+    fn a_lie_about_the_used_bytes_hides_nothing() {
+        let bytes = record(64);
+        let mut scratch = Scratch::new();
+        let record = Record::decode_whole(&bytes, &mut scratch).expect("a record");
+        assert_eq!(record.header.used_bytes, 64);
+        assert_eq!(record.bytes().len(), 1024);
+        assert_eq!(record.bytes()[1021..], [0xAA, 0x33, 0x44]);
     }
 
     #[test]

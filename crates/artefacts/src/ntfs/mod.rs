@@ -1,0 +1,3 @@
+//! Artefacts of NTFS volumes.
+
+pub mod mft;

@@ -1,0 +1,4 @@
+//! `ntfs.mft` against what independent tools made of the same files.
+
+mod corpus;
+mod seen;
