@@ -5,7 +5,18 @@
 //! starts a thread.
 
 mod entry;
+mod file_volume;
+mod folder;
+mod ntfs;
+mod open;
+mod partition;
+mod source;
 mod volume;
 
 pub use entry::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamInfo, StreamState, Times};
+pub use file_volume::FileVolume;
+pub use folder::{FolderVolume, MAX_DEPTH};
+pub use ntfs::NtfsVolume;
+pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_source};
+pub use source::{Aligned, FileSource, MapSource};
 pub use volume::{Evidence, EvidenceLoss, Volume, VolumeInfo, VolumeKind};

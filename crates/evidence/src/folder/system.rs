@@ -1,0 +1,190 @@
+//! What the systems that we run on say of a file, each in its own way.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::Metadata,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use scelle_event::UtcNanos;
+
+use crate::Times;
+
+/// What metadata says besides what the standard library says everywhere.
+pub(super) struct Facts {
+    pub(super) inode: Option<u64>,
+    pub(super) allocated_bytes: u64,
+    pub(super) knows_allocation: bool,
+    pub(super) attributes: u32,
+    /// A reparse point that the standard library does not take for a link.
+    pub(super) is_junction: bool,
+}
+
+/// The times of a file.
+pub(crate) fn times(stated: &Metadata) -> Times {
+    // A time that the system does not keep is an error of this call, not of the evidence.
+    let at = |time: std::io::Result<SystemTime>| time.ok().map(utc);
+    Times {
+        created: at(stated.created()),
+        modified: at(stated.modified()),
+        changed: changed(stated),
+        accessed: at(stated.accessed()),
+    }
+}
+
+fn utc(time: SystemTime) -> UtcNanos {
+    let nanos = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos().cast_signed(),
+        Err(before) => -before.duration().as_nanos().cast_signed(),
+    };
+    UtcNanos::from_nanos(nanos)
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _};
+
+    use super::*;
+
+    /// `st_blocks` counts in these, whatever the file system's blocks are.
+    const STAT_BLOCK_BYTES: u64 = 512;
+
+    pub(crate) fn facts(stated: &Metadata) -> Facts {
+        Facts {
+            inode: Some(stated.ino()),
+            allocated_bytes: stated.blocks().saturating_mul(STAT_BLOCK_BYTES),
+            knows_allocation: true,
+            attributes: 0,
+            is_junction: false,
+        }
+    }
+
+    pub(super) fn changed(stated: &Metadata) -> Option<UtcNanos> {
+        let seconds = i128::from(stated.ctime()) * 1_000_000_000;
+        Some(UtcNanos::from_nanos(
+            seconds + i128::from(stated.ctime_nsec()),
+        ))
+    }
+
+    /// The exact bytes of a name.
+    pub(crate) fn name_bytes(name: &OsStr) -> Vec<u8> {
+        name.as_bytes().to_vec()
+    }
+
+    /// The name that has these bytes; `None` where no file can have it.
+    pub(crate) fn os_name(component: &[u8]) -> Option<OsString> {
+        let is_name = !matches!(component, b"" | b"." | b"..") && !component.contains(&0);
+        is_name.then(|| OsStr::from_bytes(component).to_owned())
+    }
+}
+#[cfg(unix)]
+use unix::changed;
+#[cfg(unix)]
+pub(crate) use unix::{facts, name_bytes, os_name};
+
+#[cfg(windows)]
+mod windows {
+    use std::os::windows::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::MetadataExt as _,
+    };
+
+    use scelle_event::EvidencePath;
+
+    use super::*;
+
+    const FILE_ATTRIBUTE_REPARSE_POINT: u32 = 0x400;
+
+    pub(crate) fn facts(stated: &Metadata) -> Facts {
+        let attributes = stated.file_attributes();
+        let is_reparse = attributes & FILE_ATTRIBUTE_REPARSE_POINT != 0;
+        Facts {
+            inode: None,
+            allocated_bytes: stated.len(),
+            knows_allocation: false,
+            attributes,
+            is_junction: is_reparse && stated.is_dir() && !stated.is_symlink(),
+        }
+    }
+
+    /// Windows keeps it, and the standard library does not show it.
+    pub(super) fn changed(_: &Metadata) -> Option<UtcNanos> {
+        None
+    }
+
+    /// The exact UTF-16 of a name, as WTF-8.
+    pub(crate) fn name_bytes(name: &OsStr) -> Vec<u8> {
+        let mut bytes = EvidencePath::from_utf16(name.encode_wide())
+            .as_bytes()
+            .to_vec();
+        // A target of a link is a path of many components.
+        for byte in &mut bytes {
+            if *byte == b'\\' {
+                *byte = b'/';
+            }
+        }
+        bytes
+    }
+
+    /// The name that has these bytes; `None` where no file can have it.
+    pub(crate) fn os_name(component: &[u8]) -> Option<OsString> {
+        let is_name = !matches!(component, b"" | b"." | b"..")
+            && !component
+                .iter()
+                .any(|byte| matches!(byte, 0 | b'\\' | b':' | b'/'));
+        if !is_name {
+            return None;
+        }
+        utf16(component).map(|units| OsString::from_wide(&units))
+    }
+}
+#[cfg(windows)]
+use windows::changed;
+#[cfg(windows)]
+pub(crate) use windows::{facts, name_bytes, os_name};
+
+/// The UTF-16 of WTF-8; `None` where the bytes are not that.
+#[cfg(any(windows, test))]
+fn utf16(wtf8: &[u8]) -> Option<Vec<u16>> {
+    let mut units = Vec::with_capacity(wtf8.len());
+    let mut rest = wtf8;
+    loop {
+        let (text, after) = match std::str::from_utf8(rest) {
+            Ok(text) => (text, &[][..]),
+            Err(error) => {
+                let (good, after) = rest.split_at(error.valid_up_to());
+                (std::str::from_utf8(good).ok()?, after)
+            }
+        };
+        units.extend(text.encode_utf16());
+        rest = match after {
+            [] => return Some(units),
+            [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, after @ ..] => {
+                units.push(0xD000 | u16::from(second & 0x3F) << 6 | u16::from(third & 0x3F));
+                after
+            }
+            _ => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scelle_event::EvidencePath;
+
+    use super::*;
+
+    #[test]
+    fn utf16_comes_back() {
+        for units in [
+            &[0x61, 0xD800, 0x62][..],
+            &[0xDC00],
+            &[0xD83D, 0xDE00, 0xE9],
+            &[],
+        ] {
+            let path = EvidencePath::from_utf16(units.iter().copied());
+            assert_eq!(utf16(path.as_bytes()).as_deref(), Some(units));
+        }
+        assert_eq!(utf16(b"a\xFF"), None);
+    }
+}

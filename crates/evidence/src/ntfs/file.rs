@@ -1,0 +1,248 @@
+//! What the records of one file say, put together.
+
+use scelle_event::{EvidencePath, UtcNanos};
+use scelle_formats::ntfs::{
+    Attribute, Body, COMPRESSED, ENCRYPTED, FileName, ReparsePoint, SPARSE, StandardInformation,
+    kind, namespace, push_component, tag,
+};
+
+use crate::{StreamInfo, StreamState, Times};
+
+const FILE_ATTRIBUTE_OFFLINE: u32 = 0x1000;
+const FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS: u32 = 0x0040_0000;
+/// The tags of files that a service keeps elsewhere differ in four bits only ([MS-FSCC] 2.1.2.1).
+const CLOUD_TAG: u32 = 0x9000_001A;
+const CLOUD_TAG_BITS: u32 = 0xFFFF_0FFF;
+const DEDUPLICATED_TAG: u32 = 0x8000_0013;
+
+/// A file's attributes, gathered from all of its records. One is used for every file of a walk.
+#[derive(Debug, Default)]
+pub(super) struct FileParts {
+    pub(super) standard: Option<StandardInformation>,
+    pub(super) names: Vec<NamePart>,
+    pub(super) reparse_tag: Option<u32>,
+    pub(super) link_target: Option<EvidencePath>,
+    streams: Vec<StreamPart>,
+}
+
+/// One `$FILE_NAME`.
+#[derive(Debug)]
+pub(super) struct NamePart {
+    /// The 64-bit reference of the directory.
+    pub(super) parent: u64,
+    pub(super) namespace: u8,
+    pub(super) times: Times,
+    /// WTF-8.
+    pub(super) name: Vec<u8>,
+}
+
+impl NamePart {
+    /// The better of two names has the higher rank, as in [`scelle_formats::ntfs::paths`].
+    pub(super) fn rank(&self) -> u8 {
+        match self.namespace {
+            namespace::DOS => 0,
+            namespace::WIN32 | namespace::WIN32_AND_DOS => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// One part of a stream.
+#[derive(Debug)]
+struct StreamPart {
+    name: Option<EvidencePath>,
+    first_vcn: u64,
+    size_bytes: u64,
+    stored_clusters: u64,
+    has_hole: bool,
+    flags: u16,
+}
+
+impl FileParts {
+    /// Forgets the file before.
+    pub(super) fn clear(&mut self) {
+        self.standard = None;
+        self.names.clear();
+        self.reparse_tag = None;
+        self.link_target = None;
+        self.streams.clear();
+    }
+
+    /// Adds an attribute; what can't be decoded of it is said.
+    pub(super) fn add(&mut self, attribute: &Attribute<'_>) -> Result<(), &'static str> {
+        match (attribute.kind, attribute.body) {
+            (kind::STANDARD_INFORMATION, Body::Resident(content)) => {
+                let parsed = StandardInformation::parse(content);
+                let parsed = parsed.ok_or("$STANDARD_INFORMATION is cut")?;
+                self.standard.get_or_insert(parsed);
+            }
+            (kind::FILE_NAME, Body::Resident(content)) => {
+                let name = FileName::parse(content).ok_or("$FILE_NAME is cut")?;
+                self.names.push(NamePart::new(&name));
+            }
+            (kind::DATA, _) => self.streams.push(StreamPart::new(attribute)),
+            (kind::STANDARD_INFORMATION | kind::FILE_NAME, Body::NonResident(_)) => {
+                return Err("an attribute that is always resident is not");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Adds the content of `$REPARSE_POINT`, wherever it was read from.
+    pub(super) fn add_reparse(&mut self, content: &[u8]) -> Result<(), &'static str> {
+        let point = ReparsePoint::parse(content).ok_or("$REPARSE_POINT is cut")?;
+        self.reparse_tag = Some(point.tag);
+        if point.is_link() {
+            let target = point.target.ok_or("the target of a link is cut")?;
+            let units = target
+                .chunks_exact(2)
+                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+            self.link_target = Some(EvidencePath::from_utf16(units));
+        }
+        Ok(())
+    }
+
+    /// Whether it is a junction or a symbolic link.
+    pub(super) fn is_link(&self) -> bool {
+        matches!(self.reparse_tag, Some(tag::MOUNT_POINT | tag::SYMLINK))
+    }
+
+    /// The file's own times.
+    pub(super) fn times(&self) -> Times {
+        self.standard.as_ref().map_or_else(Times::default, |si| {
+            times(si.created, si.modified, si.changed, si.accessed)
+        })
+    }
+
+    /// The file's DOS attributes.
+    pub(super) fn attributes(&self) -> u32 {
+        self.standard.as_ref().map_or(0, |si| si.attributes)
+    }
+
+    /// Whether the bytes of a stream can be read.
+    pub(super) fn state(&self, stream: Option<&EvidencePath>, flags: u16) -> StreamState {
+        if flags & ENCRYPTED != 0 {
+            return StreamState::Unsupported("EFS encryption");
+        }
+        if flags & COMPRESSED != 0 {
+            return StreamState::Unsupported("LZNT1 compression");
+        }
+        let is_elsewhere = self.attributes()
+            & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS)
+            != 0;
+        match (stream, self.reparse_tag) {
+            (None, Some(tag::WOF)) => StreamState::Unsupported("WOF compression"),
+            (None, Some(DEDUPLICATED_TAG)) => StreamState::Unsupported("deduplicated data"),
+            (None, Some(tag)) if tag & CLOUD_TAG_BITS == CLOUD_TAG && is_elsewhere => {
+                StreamState::Unsupported("data that a cloud service keeps")
+            }
+            _ => StreamState::Plain,
+        }
+    }
+
+    /// The streams, the unnamed one first; and whether parts of one are missing or there twice.
+    pub(super) fn streams(
+        &mut self,
+        cluster_bytes: u64,
+    ) -> (Vec<StreamInfo>, Option<&'static str>) {
+        let mut parts = std::mem::take(&mut self.streams);
+        parts.sort_by(|one, other| (&one.name, one.first_vcn).cmp(&(&other.name, other.first_vcn)));
+        let mut found: Vec<StreamInfo> = Vec::with_capacity(parts.len());
+        let mut problem = None;
+        for part in parts.drain(..) {
+            let allocated_bytes = part.stored_clusters.saturating_mul(cluster_bytes);
+            let sparse = part.has_hole || part.flags & SPARSE != 0;
+            match found.last_mut().filter(|last| last.name == part.name) {
+                Some(_) if part.first_vcn == 0 => {
+                    problem = Some("it has two streams of one name; the first is shown");
+                }
+                Some(last) => {
+                    last.allocated_bytes = last.allocated_bytes.saturating_add(allocated_bytes);
+                    last.sparse |= sparse;
+                }
+                None if part.first_vcn != 0 => {
+                    problem = Some("the beginning of a stream is missing");
+                }
+                None => found.push(StreamInfo {
+                    state: self.state(part.name.as_ref(), part.flags),
+                    name: part.name,
+                    size_bytes: part.size_bytes,
+                    allocated_bytes,
+                    sparse,
+                }),
+            }
+        }
+        self.streams = parts;
+        (found, problem)
+    }
+}
+
+impl NamePart {
+    fn new(name: &FileName<'_>) -> Self {
+        let mut bytes = Vec::with_capacity(name.utf16le.len() / 2);
+        push_component(&mut bytes, name.utf16le);
+        Self {
+            parent: name.parent,
+            namespace: name.namespace,
+            times: times(name.created, name.modified, name.changed, name.accessed),
+            name: bytes,
+        }
+    }
+}
+
+impl StreamPart {
+    fn new(attribute: &Attribute<'_>) -> Self {
+        let name = stream_name(attribute.name);
+        match attribute.body {
+            Body::Resident(content) => Self {
+                name,
+                first_vcn: 0,
+                size_bytes: content.len() as u64,
+                stored_clusters: 0,
+                has_hole: false,
+                // A resident stream stands as it is, whatever would be done to a longer one.
+                flags: attribute.flags & ENCRYPTED,
+            },
+            Body::NonResident(part) => {
+                let (mut stored_clusters, mut has_hole) = (0u64, false);
+                // A damaged run ends the list here, and shows when the stream is read.
+                for run in part.runs().map_while(Result::ok) {
+                    match run.lcn {
+                        Some(_) => stored_clusters = stored_clusters.saturating_add(run.clusters),
+                        None => has_hole = true,
+                    }
+                }
+                Self {
+                    name,
+                    first_vcn: part.first_vcn,
+                    size_bytes: part.real_bytes,
+                    stored_clusters,
+                    has_hole,
+                    flags: attribute.flags,
+                }
+            }
+        }
+    }
+}
+
+/// A stream's name; `None` for the unnamed one.
+pub(super) fn stream_name(utf16le: &[u8]) -> Option<EvidencePath> {
+    if utf16le.is_empty() {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(utf16le.len() / 2);
+    push_component(&mut bytes, utf16le);
+    Some(EvidencePath::from_bytes(&bytes))
+}
+
+fn times(created: u64, modified: u64, changed: u64, accessed: u64) -> Times {
+    // Zero is "never", and no stamp.
+    let at = |ticks: u64| (ticks != 0).then(|| UtcNanos::from_filetime(ticks));
+    Times {
+        created: at(created),
+        modified: at(modified),
+        changed: at(changed),
+        accessed: at(accessed),
+    }
+}

@@ -1,0 +1,286 @@
+//! NTFS volumes.
+//!
+//! # What is walked
+//! `$MFT` itself, from its first record to its last, in two passes of large reads: one for the
+//! names of all directories, one that shows each file. So deleted files come as easily as live
+//! ones, and damaged indexes hide nothing. Records that extend others are part of those.
+//!
+//! # Memory
+//! While a walk lasts, [`paths::BYTES_PER_ENTRY`] for each record and the bytes of its best name.
+//! After the first [`open`](Volume::open) by path, 16 bytes for each name, for as long as the
+//! volume is open. Opening by entry needs nothing.
+//!
+//! # What is not read
+//! LZNT1, WOF and EFS, deduplicated streams and those that a cloud service keeps: such a stream
+//! is shown with its size, says so, and gives an error when it is opened.
+
+mod extents;
+mod file;
+mod index;
+mod records;
+mod walk;
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
+};
+
+use scelle_event::{EvidencePath, StreamId};
+use scelle_formats::{
+    Bytes, ReadAt, ReadAtExt as _, ReadError,
+    ntfs::{Attribute, Body, BootSector, ENCRYPTED, Run, kind, paths},
+};
+
+use self::{
+    file::{FileParts, stream_name},
+    index::PathIndex,
+    records::{Records, Room, damaged},
+};
+use crate::{Entry, EvidenceLoss, StreamState, Volume, VolumeInfo, VolumeKind};
+
+/// The entry of `$Volume`, which holds the label.
+const VOLUME_ENTRY: u64 = 3;
+
+/// An NTFS volume.
+pub struct NtfsVolume {
+    info: VolumeInfo,
+    records: Records,
+    index: OnceLock<PathIndex>,
+}
+
+impl NtfsVolume {
+    /// Opens the volume whose bytes are `source`, which itself begins at `offset` on its disk.
+    /// What is damaged and could be done without is added to `losses`.
+    ///
+    /// # Errors
+    /// Where it is no NTFS volume, or neither `$MFT` nor its mirror can be found.
+    pub fn open(
+        source: Arc<dyn ReadAt>,
+        offset: u64,
+        losses: &mut Vec<ReadError>,
+    ) -> Result<Self, ReadError> {
+        let mut sector = [0; BootSector::BYTES];
+        source.read_exact_at("the boot sector", 0, &mut sector)?;
+        let boot = BootSector::parse(&sector)
+            .map_err(|error| damaged("the boot sector", 0, error.to_string()))?;
+        Self::with_boot(source, offset, &boot, losses)
+    }
+
+    /// As [`open`](Self::open), by a boot sector that was found elsewhere: its backup follows the
+    /// last sector of the volume.
+    ///
+    /// # Errors
+    /// Where neither `$MFT` nor its mirror can be found.
+    pub fn with_boot(
+        source: Arc<dyn ReadAt>,
+        offset: u64,
+        boot: &BootSector,
+        losses: &mut Vec<ReadError>,
+    ) -> Result<Self, ReadError> {
+        let size_bytes = boot.volume_bytes();
+        if size_bytes > source.len() {
+            losses.push(ReadError::Short {
+                what: "an NTFS volume",
+                offset,
+                need: size_bytes,
+                have: source.len(),
+            });
+        }
+        let records = Records::open(source, boot, losses)?;
+        let label = read_label(&records);
+        Ok(Self {
+            info: VolumeInfo {
+                id: format!("ntfs-{:016X}", boot.serial).into(),
+                kind: VolumeKind::Ntfs,
+                offset,
+                size_bytes: Some(size_bytes),
+                label,
+                cluster_bytes: Some(boot.cluster_bytes),
+            },
+            records,
+            index: OnceLock::new(),
+        })
+    }
+
+    /// Gives it another id, where one source has two volumes of one serial number.
+    pub(crate) fn set_id(&mut self, id: Arc<str>) {
+        self.info.id = id;
+    }
+
+    /// Opens a stream of an entry by number. With `sequence`, only that use of the entry.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open_number(
+        &self,
+        number: u64,
+        sequence: Option<u16>,
+        stream: Option<&EvidencePath>,
+    ) -> Result<Box<dyn ReadAt>, ReadError> {
+        let (mut room, mut more) = (Room::default(), Room::default());
+        let base = self.records.read(number, &mut room)?;
+        if base.header.is_extension() {
+            return Err(self.records.in_record(
+                number,
+                "it is no file of its own, but extends another".into(),
+            ));
+        }
+        let is_other_use = sequence.is_some_and(|sequence| sequence != base.header.sequence);
+        if is_other_use {
+            return Err(self
+                .records
+                .in_record(number, "the entry was used again since it was seen".into()));
+        }
+        let mut parts = FileParts::default();
+        let mut wanted = Wanted::default();
+        let mut first_error = None;
+        let mut budget = self.records.budget();
+        let mut see = |found: Result<&Attribute<'_>, ReadError>| match found {
+            Ok(attribute) => {
+                if let Err(error) = self.add(number, attribute, &mut parts) {
+                    first_error.get_or_insert(error);
+                }
+                if attribute.kind == kind::DATA && stream_name(attribute.name).as_ref() == stream {
+                    wanted.add(attribute);
+                }
+            }
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        };
+        self.records
+            .attributes(number, &base, &mut more, &mut budget, &mut see);
+        let Some(first) = wanted.first else {
+            return Err(first_error.unwrap_or_else(|| ReadError::Absent {
+                what: match stream {
+                    Some(stream) => format!("stream {stream} of MFT entry {number}"),
+                    None => format!("an unnamed stream of MFT entry {number}"),
+                },
+            }));
+        };
+        if let StreamState::Unsupported(what) = parts.state(stream, first.flags) {
+            return Err(ReadError::Unsupported { what });
+        }
+        Ok(match first.sizes {
+            None => Box::new(Bytes(first.content)),
+            Some(sizes) => Box::new(self.records.stream(sizes, wanted.runs)),
+        })
+    }
+
+    /// Adds an attribute to what is known of a file, its reparse point read from wherever it is.
+    fn add(
+        &self,
+        number: u64,
+        attribute: &Attribute<'_>,
+        parts: &mut FileParts,
+    ) -> Result<(), ReadError> {
+        let outcome = if attribute.kind == kind::REPARSE_POINT {
+            parts.add_reparse(&self.records.reparse(attribute)?)
+        } else {
+            parts.add(attribute)
+        };
+        outcome.map_err(|why| self.records.in_record(number, why.to_owned()))
+    }
+}
+
+impl Volume for NtfsVolume {
+    fn info(&self) -> &VolumeInfo {
+        &self.info
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>) {
+        walk::walk(self, visit);
+    }
+
+    fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
+        let index = self.index.get_or_init(|| PathIndex::build(self));
+        let number = index.find(&stream.path).ok_or_else(|| ReadError::Absent {
+            what: stream.to_string(),
+        })?;
+        self.open_number(number, None, stream.stream.as_ref())
+    }
+
+    fn open_entry(
+        &self,
+        entry: &Entry,
+        stream: Option<&EvidencePath>,
+    ) -> Result<Box<dyn ReadAt>, ReadError> {
+        match entry.id {
+            Some(id) => self.open_number(id.entry, Some(id.sequence), stream),
+            None => self.open(&StreamId {
+                volume: self.info.id.clone(),
+                path: entry.path.clone(),
+                stream: stream.cloned(),
+            }),
+        }
+    }
+}
+
+/// The parts of one stream, as they are met.
+#[derive(Default)]
+struct Wanted {
+    first: Option<First>,
+    runs: Vec<Run>,
+}
+
+/// What the part says that begins at cluster 0.
+struct First {
+    flags: u16,
+    /// The content, where it is resident.
+    content: Vec<u8>,
+    /// The logical and the valid length, where it is not.
+    sizes: Option<(u64, u64)>,
+}
+
+impl Wanted {
+    fn add(&mut self, attribute: &Attribute<'_>) {
+        match attribute.body {
+            // Of two streams of one name, the first is shown.
+            Body::Resident(_) if self.first.is_some() => {}
+            Body::NonResident(part) if part.first_vcn == 0 && self.first.is_some() => {}
+            Body::Resident(content) => {
+                self.first = Some(First {
+                    // As it stands, whatever would be done to a longer one.
+                    flags: attribute.flags & ENCRYPTED,
+                    content: content.to_vec(),
+                    sizes: None,
+                });
+            }
+            Body::NonResident(part) => {
+                if part.first_vcn == 0 {
+                    self.first = Some(First {
+                        flags: attribute.flags,
+                        content: Vec::new(),
+                        sizes: Some((part.real_bytes, part.valid_bytes)),
+                    });
+                }
+                // What a damaged run hides is unreadable, and shows when it is read.
+                self.runs.extend(part.runs().map_while(Result::ok));
+            }
+        }
+    }
+}
+
+/// The label, where `$Volume` can be read and has one.
+fn read_label(records: &Records) -> Option<String> {
+    let mut room = Room::default();
+    // A record that can't be read is met, and said, by every walk.
+    let record = records.read(VOLUME_ENTRY, &mut room).ok()?;
+    let label = record
+        .attributes()
+        .flatten()
+        .find(|attribute| attribute.kind == kind::VOLUME_NAME)
+        .and_then(|attribute| attribute.resident())?;
+    let units: Vec<u16> = label
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
+    (!units.is_empty()).then(|| String::from_utf16_lossy(&units))
+}
+
+/// Where entries are shown that have no name at all, as the Sleuth Kit names them.
+fn nameless(number: u64) -> Vec<u8> {
+    let mut path = paths::ORPHANS.to_vec();
+    path.extend_from_slice(format!("/OrphanFile-{number}").as_bytes());
+    path
+}

@@ -1,0 +1,225 @@
+//! The walk over every record of a volume.
+
+use std::ops::ControlFlow;
+
+use scelle_event::EvidencePath;
+use scelle_formats::{
+    ReadError,
+    ntfs::{
+        Attribute, FileName, NoRecord, Record, Scratch, kind,
+        paths::{EntryUse, Name, NamePart, NameTable, PathCache, ROOT_ENTRY, Standing},
+    },
+};
+
+use super::{
+    NtfsVolume,
+    file::FileParts,
+    nameless,
+    records::{Records, Room, no_record},
+};
+use crate::{Attributes, Entry, EntryKind, EvidenceLoss, FileId, NamedTimes};
+
+type Visit<'v> = &'v mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>;
+
+pub(super) fn walk(volume: &NtfsVolume, visit: Visit<'_>) {
+    let names = names(&volume.records);
+    // Whether the visitor ended it makes no difference any more.
+    Walk::new(volume, &names).run(visit).is_break();
+}
+
+/// The best name of every entry. What can't be read is left out here, and said by the second
+/// pass.
+pub(super) fn names(records: &Records) -> NameTable {
+    let mut part = NamePart::new(0, usize::try_from(records.count).unwrap_or(usize::MAX));
+    let mut scratch = Scratch::new();
+    let mut blocks = records.blocks();
+    while let Some(block) = blocks.next() {
+        let Ok(block) = block else { continue };
+        for (number, bytes) in (block.first..).zip(block.bytes.chunks_exact(records.record_bytes)) {
+            if let Ok(record) = Record::decode(bytes, &mut scratch) {
+                add_names(&mut part, number, &record);
+            }
+        }
+    }
+    NameTable::join(vec![part.shrunk()])
+}
+
+fn add_names(part: &mut NamePart, number: u64, record: &Record<'_>) {
+    let header = &record.header;
+    if !header.is_extension() {
+        part.record(EntryUse {
+            entry: number,
+            sequence: header.sequence,
+            in_use: header.in_use(),
+            directory: header.is_directory(),
+        });
+    }
+    for attribute in record.attributes().flatten() {
+        let name = (attribute.kind == kind::FILE_NAME)
+            .then(|| attribute.resident().and_then(FileName::parse))
+            .flatten();
+        if let Some(name) = name {
+            let name = Name {
+                parent: name.parent,
+                namespace: name.namespace,
+                utf16le: name.utf16le,
+            };
+            if header.is_extension() {
+                part.extension_name(header.base, name);
+            } else {
+                part.name(number, name);
+            }
+        }
+    }
+}
+
+/// The second pass.
+pub(super) struct Walk<'v> {
+    volume: &'v NtfsVolume,
+    names: &'v NameTable,
+    cache: PathCache,
+    parts: FileParts,
+    room: Room,
+    budget: super::records::Budget,
+    /// What went wrong with the entry that is being put together.
+    errors: Vec<ReadError>,
+    path: Vec<u8>,
+}
+
+impl<'v> Walk<'v> {
+    pub(super) fn new(volume: &'v NtfsVolume, names: &'v NameTable) -> Self {
+        Self {
+            volume,
+            names,
+            cache: PathCache::new(),
+            parts: FileParts::default(),
+            room: Room::default(),
+            budget: volume.records.budget(),
+            errors: Vec::new(),
+            path: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(&mut self, visit: Visit<'_>) -> ControlFlow<()> {
+        let records = &self.volume.records;
+        let mut scratch = Scratch::new();
+        let mut blocks = records.blocks();
+        while let Some(block) = blocks.next() {
+            let block = match block {
+                Ok(block) => block,
+                Err(gap) => {
+                    lose(visit, gap.first, None, gap.error)?;
+                    continue;
+                }
+            };
+            let slots = block.bytes.chunks_exact(records.record_bytes);
+            for (number, bytes) in (block.first..).zip(slots) {
+                match Record::decode(bytes, &mut scratch) {
+                    Ok(record) if record.header.is_extension() => {}
+                    Ok(record) => self.show(number, &record, visit)?,
+                    Err(NoRecord::Unused) => {}
+                    Err(why) => {
+                        let error = no_record(number, records.record_bytes, why);
+                        lose(visit, number, None, error)?;
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn show(&mut self, number: u64, record: &Record<'_>, visit: Visit<'_>) -> ControlFlow<()> {
+        let entry = self.entry(number, record);
+        let path = entry.path.clone();
+        visit(Ok(entry))?;
+        for error in self.errors.drain(..) {
+            lose(visit, number, Some(&path), error)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn entry(&mut self, number: u64, record: &Record<'_>) -> Entry {
+        let (volume, records) = (self.volume, &self.volume.records);
+        let (parts, errors) = (&mut self.parts, &mut self.errors);
+        parts.clear();
+        if record.torn {
+            errors.push(records.in_record(number, "its fixups don't match".into()));
+        }
+        let mut see = |found: Result<&Attribute<'_>, ReadError>| {
+            let outcome = found.and_then(|attribute| volume.add(number, attribute, parts));
+            errors.extend(outcome.err());
+        };
+        records.attributes(number, record, &mut self.room, &mut self.budget, &mut see);
+        let (names, best) = self.name_paths(number);
+        let (path, orphan) = match best {
+            Some((at, standing)) => (names[at].path.clone(), standing == Standing::Orphan),
+            None => (EvidencePath::from_bytes(&nameless(number)), true),
+        };
+        let cluster_bytes = self.volume.records.cluster_bytes;
+        let (streams, problem) = self.parts.streams(cluster_bytes);
+        if let Some(problem) = problem {
+            let error = self.volume.records.in_record(number, problem.to_owned());
+            self.errors.push(error);
+        }
+        let kind = if self.parts.is_link() {
+            EntryKind::Link
+        } else if record.header.is_directory() {
+            EntryKind::Directory
+        } else {
+            EntryKind::File
+        };
+        Entry {
+            path,
+            kind,
+            id: Some(FileId {
+                entry: number,
+                sequence: record.header.sequence,
+            }),
+            times: self.parts.times(),
+            names,
+            attributes: Attributes(self.parts.attributes()),
+            deleted: !record.header.in_use(),
+            orphan,
+            link_target: self.parts.link_target.take(),
+            streams,
+        }
+    }
+
+    /// The full path of each name, and which of them is the best.
+    fn name_paths(&mut self, number: u64) -> (Vec<NamedTimes>, Option<(usize, Standing)>) {
+        let mut names = Vec::with_capacity(self.parts.names.len());
+        let mut best: Option<(usize, u8, Standing)> = None;
+        for (at, name) in self.parts.names.iter().enumerate() {
+            self.path.clear();
+            // The root is its own directory, under the name of a dot.
+            let standing = if number == ROOT_ENTRY {
+                Standing::Rooted
+            } else {
+                let (cache, path) = (&mut self.cache, &mut self.path);
+                self.names.push_path(cache, name.parent, &name.name, path)
+            };
+            names.push(NamedTimes {
+                path: EvidencePath::from_bytes(&self.path),
+                namespace: name.namespace,
+                times: name.times,
+            });
+            if best.is_none_or(|(_, rank, _)| name.rank() > rank) {
+                best = Some((at, name.rank(), standing));
+            }
+        }
+        (names, best.map(|(at, _, standing)| (at, standing)))
+    }
+}
+
+fn lose(
+    visit: Visit<'_>,
+    number: u64,
+    path: Option<&EvidencePath>,
+    error: ReadError,
+) -> ControlFlow<()> {
+    visit(Err(EvidenceLoss {
+        path: path.cloned(),
+        entry: Some(number),
+        error,
+    }))
+}

@@ -1,0 +1,294 @@
+//! From a path on this machine to evidence.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window, ntfs::BootSector};
+
+use crate::{
+    Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, MapSource, NtfsVolume, Times,
+    Volume, VolumeInfo, VolumeKind, folder, partition::Partitions,
+};
+
+/// The name of the only entry of a partition whose file system nobody here knows.
+pub const UNKNOWN_ENTRY: &str = "contents";
+
+/// How a source is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Whether an image is mapped into memory. The caller vouches that nobody cuts it meanwhile;
+    /// devices and folders are never mapped.
+    pub map: bool,
+}
+
+/// Why a source can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is nothing at that path.
+    #[error("{}: there is no such file or folder", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system does not let us read it.
+    #[error("{}: reading it is not permitted", path.display())]
+    Denied {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is neither a file, a folder nor a block device.
+    #[error("{}: it is neither a file, a folder nor a block device", path.display())]
+    Unfit {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system failed otherwise.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn new(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing { path },
+            io::ErrorKind::PermissionDenied => Self::Denied { path },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// Opens a folder, a disk image, a block device, or a single file.
+///
+/// An image is a whole disk with a partition table, or one bare volume. What is neither is shown
+/// as one file, so that it can be parsed. Bundles are opened by the crate `bundle`.
+///
+/// # Errors
+/// Where it can't be read at all. What is damaged in it stands in [`Evidence::losses`].
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
+    let failed = |error| OpenError::new(path, error);
+    let stated = fs::metadata(path).map_err(failed)?;
+    let name = base_name(path);
+    let shown: Arc<str> = scelle_event::EvidencePath::from_bytes(&name)
+        .to_string()
+        .into();
+    if stated.is_dir() {
+        return Ok(Evidence {
+            name: shown,
+            volumes: vec![Arc::new(FolderVolume::new(path).map_err(failed)?)],
+            losses: Vec::new(),
+        });
+    }
+    if !stated.is_file() && !is_block_device(&stated) {
+        return Err(OpenError::Unfit {
+            path: path.to_owned(),
+        });
+    }
+    let file = FileSource::open(path).map_err(failed)?;
+    let source: Arc<dyn ReadAt> = if options.map && stated.is_file() && !file.is_empty() {
+        Arc::new(MapSource::new(file.file()).map_err(failed)?)
+    } else {
+        Arc::new(file)
+    };
+    let mut evidence = open_source(shown, source.clone());
+    if evidence.volumes.is_empty() {
+        let info = VolumeInfo {
+            id: "file".into(),
+            kind: VolumeKind::File,
+            offset: 0,
+            size_bytes: Some(source.len()),
+            label: None,
+            cluster_bytes: None,
+        };
+        let times = folder::times(&stated);
+        let volume = FileVolume::new(info, &name, times, source);
+        evidence.volumes.push(Arc::new(volume));
+    }
+    Ok(evidence)
+}
+
+/// The volumes of a disk, or of a bare volume; none where the bytes are neither.
+pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
+    let mut disk = Disk {
+        source,
+        ids: HashMap::new(),
+        evidence: Evidence {
+            name,
+            volumes: Vec::new(),
+            losses: Vec::new(),
+        },
+    };
+    let whole = 0..disk.source.len();
+    if disk.begins_volume(0) {
+        disk.add_volume(whole);
+    } else if let Some(partitions) = Partitions::read(&disk.source) {
+        disk.evidence
+            .losses
+            .extend(partitions.losses.into_iter().map(loss));
+        for range in partitions.found {
+            if !disk.add_volume(range.clone()) {
+                disk.add_unknown(range);
+            }
+        }
+    } else {
+        disk.add_by_backup(whole);
+    }
+    disk.evidence
+}
+
+struct Disk {
+    source: Arc<dyn ReadAt>,
+    /// How often each id was given.
+    ids: HashMap<Arc<str>, u32>,
+    evidence: Evidence,
+}
+
+impl Disk {
+    fn begins_volume(&self, offset: u64) -> bool {
+        self.sector(offset)
+            .is_some_and(|sector| BootSector::recognises(&sector))
+    }
+
+    fn sector(&self, offset: u64) -> Option<[u8; BootSector::BYTES]> {
+        let mut sector = [0; BootSector::BYTES];
+        // A sector that can't be read begins nothing that could be opened.
+        let have = self.source.read_full_at(offset, &mut sector).ok()?;
+        (have == sector.len()).then_some(sector)
+    }
+
+    /// Adds the volume that these bytes are; false where nobody here knows it.
+    fn add_volume(&mut self, range: Range<u64>) -> bool {
+        if !self.begins_volume(range.start) {
+            return self.add_by_backup(range);
+        }
+        let mut losses = Vec::new();
+        match NtfsVolume::open(self.window(range.clone()), range.start, &mut losses) {
+            Ok(volume) => {
+                self.add_ntfs(volume, losses);
+                true
+            }
+            Err(error) => {
+                let added = self.add_by_backup(range);
+                self.evidence.losses.push(loss(error));
+                added
+            }
+        }
+    }
+
+    /// Adds the NTFS volume whose backup boot sector is the last sector of the range.
+    fn add_by_backup(&mut self, range: Range<u64>) -> bool {
+        let Some(at) = range.end.checked_sub(BootSector::BYTES as u64) else {
+            return false;
+        };
+        let sector = self
+            .sector(at)
+            .filter(|sector| BootSector::recognises(sector));
+        let Some(boot) = sector.and_then(|sector| BootSector::parse(&sector).ok()) else {
+            return false;
+        };
+        // The backup follows the volume's last sector, so it says where the volume begins.
+        let start = at
+            .checked_sub(boot.volume_bytes())
+            .filter(|start| *start >= range.start);
+        let Some(start) = start else { return false };
+        let mut losses = vec![ReadError::Damaged {
+            what: "a boot sector",
+            offset: start,
+            why: "it is not one; its backup was used".to_owned(),
+        }];
+        let window = self.window(start..range.end);
+        match NtfsVolume::with_boot(window, start, &boot, &mut losses) {
+            Ok(volume) => {
+                self.add_ntfs(volume, losses);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn add_ntfs(&mut self, mut volume: NtfsVolume, losses: Vec<ReadError>) {
+        let id = self.unique(volume.info().id.clone());
+        volume.set_id(id);
+        self.evidence.volumes.push(Arc::new(volume));
+        self.evidence.losses.extend(losses.into_iter().map(loss));
+    }
+
+    /// Adds a partition as one file, and says that it is not understood.
+    fn add_unknown(&mut self, range: Range<u64>) {
+        let id = self.unique(format!("at-{}", range.start).into());
+        let info = VolumeInfo {
+            id,
+            kind: VolumeKind::File,
+            offset: range.start,
+            size_bytes: Some(range.end - range.start),
+            label: None,
+            cluster_bytes: None,
+        };
+        self.evidence.losses.push(loss(ReadError::Unsupported {
+            what: "the file system of a partition",
+        }));
+        let source = self.window(range);
+        let name = UNKNOWN_ENTRY.as_bytes();
+        let volume = FileVolume::new(info, name, Times::default(), source);
+        self.evidence.volumes.push(Arc::new(volume));
+    }
+
+    fn window(&self, range: Range<u64>) -> Arc<dyn ReadAt> {
+        if range == (0..self.source.len()) {
+            return self.source.clone();
+        }
+        Arc::new(Window::new(self.source.clone(), range))
+    }
+
+    /// The id, with `+2`, `+3` appended where it was given before.
+    fn unique(&mut self, id: Arc<str>) -> Arc<str> {
+        let given = self.ids.entry(id.clone()).or_insert(0);
+        *given += 1;
+        match *given {
+            1 => id,
+            count => format!("{id}+{count}").into(),
+        }
+    }
+}
+
+fn loss(error: ReadError) -> EvidenceLoss {
+    EvidenceLoss {
+        path: None,
+        entry: None,
+        error,
+    }
+}
+
+fn base_name(path: &Path) -> Vec<u8> {
+    match path.file_name() {
+        Some(name) => folder::name_bytes(name),
+        // A path such as `..` has a name only where it really lies.
+        None => fs::canonicalize(path)
+            .ok()
+            .as_deref()
+            .and_then(Path::file_name)
+            .map_or_else(|| b"root".to_vec(), folder::name_bytes),
+    }
+}
+
+#[cfg(unix)]
+fn is_block_device(stated: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    stated.file_type().is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_block_device(_: &fs::Metadata) -> bool {
+    false
+}
