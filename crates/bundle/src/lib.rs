@@ -1,1 +1,34 @@
 //! Write, seal, read and verify bundles.
+//!
+//! A bundle is a Zip64 archive of one BagIt bag, signed with OpenPGP, in one canonical form; the
+//! format is written down in `FORMAT.md`. [`BundleWriter`] makes one, [`verify`] checks one,
+//! [`Bundle`] reads one as the volumes that it was collected from.
+
+mod archive;
+mod checkpoint;
+mod codec;
+mod error;
+mod file_line;
+mod key;
+mod ledger;
+mod names;
+mod output;
+mod reader;
+mod records;
+mod seal;
+mod stored;
+mod text;
+mod writer;
+mod zip;
+
+pub use codec::Compression;
+pub use error::Error;
+pub use key::{Certificate, SealKey};
+pub use output::{Output, PartialFile};
+pub use records::{
+    Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
+    VolumeRecord,
+};
+pub use seal::Sealed;
+pub use text::grouped;
+pub use writer::{Added, BundleWriter, Options, Source, Stream};

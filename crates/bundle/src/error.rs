@@ -1,0 +1,56 @@
+//! Why a bundle could not be written, opened or checked.
+
+use std::{io, path::PathBuf};
+
+use scelle_formats::ReadError;
+
+/// Why the work could not go on. What is wrong *with* a bundle that is being verified is no
+/// error but a [`Problem`](crate::Problem).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The output took no more bytes.
+    #[error("writing the bundle: {0}")]
+    Write(#[source] io::Error),
+    /// The output could not be created.
+    #[error("creating {}: {source}", path.display())]
+    Create {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is something under that name already.
+    #[error("{} exists: choose another name, or say that it may be replaced", .0.display())]
+    Exists(PathBuf),
+    /// The bundle's bytes could not be read.
+    #[error("reading the bundle: {0}")]
+    Read(#[from] ReadError),
+    /// A key or certificate can't be used.
+    #[error("{what}: {why}")]
+    Key {
+        /// Which one.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A bundle's name would not be one plain folder.
+    #[error("{0:?} can't name a bundle: use letters, digits, '-', '_' and '.', 100 at most")]
+    Name(String),
+    /// The bytes are no bundle, or one that is damaged where it must be read.
+    #[error("not a sound bundle: {0}")]
+    Format(String),
+}
+
+impl Error {
+    pub(crate) fn key(what: &'static str, why: impl std::fmt::Display) -> Self {
+        Self::Key {
+            what,
+            why: why.to_string(),
+        }
+    }
+
+    pub(crate) fn format(why: impl Into<String>) -> Self {
+        Self::Format(why.into())
+    }
+}

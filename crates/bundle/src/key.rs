@@ -1,0 +1,371 @@
+//! Keys that seal: OpenPGP signatures in one canonical form.
+//!
+//! A signature file is what [`SealKey::sign`] writes and nothing else: own armour (64 columns,
+//! CRC-24, no header), one signature packet in its shortest form, type "binary", an unhashed
+//! area with the issuer's key id alone. Only algorithms with one signature a message and key are
+//! taken (EdDSA, RSA PKCS#1 v1.5): of an ECDSA signature anybody can make a second one.
+
+use std::io::Cursor;
+
+use pgp::{
+    composed::{
+        ArmorOptions, Deserializable, DetachedSignature, KeyType, SignedKeyDetails,
+        SignedPublicKey, SignedSecretKey,
+    },
+    crypto::{hash::HashAlgorithm, public_key::PublicKeyAlgorithm},
+    packet::{
+        KeyFlags, PubKeyInner, PublicKey, SecretKey, SignatureConfig, SignatureType, Subpacket,
+        SubpacketData, UserId,
+    },
+    ser::Serialize as _,
+    types::{KeyDetails as _, KeyVersion, Password, SignedUser, Tag, Timestamp},
+};
+
+use crate::Error;
+
+/// The longest certificate or signature that is read.
+pub(crate) const ARMOUR_LIMIT: u64 = 1 << 20;
+const SIGNATURE_BEGIN: &str = "-----BEGIN PGP SIGNATURE-----\n\n";
+const SIGNATURE_END: &str = "-----END PGP SIGNATURE-----\n";
+
+/// A key that seals a bundle.
+pub struct SealKey {
+    secret: SignedSecretKey,
+    password: Password,
+    /// The least creation time of a signature, in seconds since 1970.
+    not_before: u32,
+}
+
+impl SealKey {
+    /// Makes a run key: Ed25519 in the form that every OpenPGP program reads.
+    ///
+    /// `created` is the date of the plan or of the release, in seconds since 1970, and not the
+    /// host's clock: a clock that is wrong would make a key that others refuse.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when the system gives no randomness or the user id is not usable.
+    pub fn generate(user_id: &str, created: u32) -> Result<Self, Error> {
+        let bad = |error: pgp::errors::Error| Error::key("the run key", error);
+        let rng = || rand::rngs::OsRng;
+        let (public, secret) = KeyType::Ed25519Legacy.generate(rng()).map_err(bad)?;
+        let created_at = Timestamp::from_secs(created);
+        let inner = PubKeyInner::new(
+            KeyVersion::V4,
+            PublicKeyAlgorithm::EdDSALegacy,
+            created_at,
+            None,
+            public,
+        )
+        .map_err(bad)?;
+        let public = PublicKey::from_inner(inner).map_err(bad)?;
+        let secret = SecretKey::new(public.clone(), secret).map_err(bad)?;
+        let id = UserId::from_str(Default::default(), user_id).map_err(bad)?;
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        flags.set_certify(true);
+        let mut config = SignatureConfig::v4(
+            SignatureType::CertPositive,
+            PublicKeyAlgorithm::EdDSALegacy,
+            HashAlgorithm::Sha256,
+        );
+        config.hashed_subpackets = [
+            SubpacketData::SignatureCreationTime(Timestamp::from_secs(now_or(created))),
+            SubpacketData::IssuerFingerprint(secret.fingerprint()),
+            SubpacketData::KeyFlags(flags),
+            SubpacketData::IsPrimary(true),
+        ]
+        .into_iter()
+        .map(Subpacket::regular)
+        .collect::<Result<_, _>>()
+        .map_err(bad)?;
+        config.unhashed_subpackets = vec![
+            Subpacket::regular(SubpacketData::IssuerKeyId(secret.legacy_key_id())).map_err(bad)?,
+        ];
+        let binding = config
+            .sign_certification(&secret, &public, &Password::empty(), Tag::UserId, &id)
+            .map_err(bad)?;
+        let details = SignedKeyDetails::new(
+            vec![],
+            vec![],
+            vec![SignedUser::new(id, vec![binding])],
+            vec![],
+        );
+        Ok(Self {
+            secret: SignedSecretKey::new(secret, details, vec![], vec![]),
+            password: Password::empty(),
+            not_before: created,
+        })
+    }
+
+    /// Reads an operator's own secret key, armoured or not.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it can't be read, its password is wrong, or its algorithm has more
+    /// than one signature a message.
+    pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Self, Error> {
+        const WHAT: &str = "the signing key";
+        let (secret, _) = SignedSecretKey::from_reader_single(Cursor::new(bytes))
+            .map_err(|error| Error::key(WHAT, error))?;
+        secret
+            .verify_bindings()
+            .map_err(|error| Error::key(WHAT, error))?;
+        if !signs_in_one_way(secret.primary_key.algorithm()) {
+            return Err(Error::key(
+                WHAT,
+                "use an Ed25519 or RSA key: others sign one message in many ways",
+            ));
+        }
+        let not_before = secret.primary_key.created_at().as_secs();
+        let key = Self {
+            secret,
+            password: password.map_or_else(Password::empty, Password::from),
+            not_before,
+        };
+        // A wrong password must show now, not when the collection is done.
+        key.sign(b"")?;
+        Ok(key)
+    }
+
+    /// The certificate, armoured.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it can't be written.
+    pub fn certificate(&self) -> Result<String, Error> {
+        self.secret
+            .to_public_key()
+            .to_armored_string(ArmorOptions::default())
+            .map_err(|error| Error::key("the certificate", error))
+    }
+
+    /// The key's fingerprint, in upper-case hex.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.secret.primary_key)
+    }
+
+    /// A detached signature over `message`, armoured in the one form.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, Error> {
+        let bad = |error: pgp::errors::Error| Error::key("signing", error);
+        let key = &self.secret.primary_key;
+        let mut config = SignatureConfig::v4(
+            SignatureType::Binary,
+            key.algorithm(),
+            HashAlgorithm::Sha256,
+        );
+        config.hashed_subpackets = [
+            SubpacketData::SignatureCreationTime(Timestamp::from_secs(now_or(self.not_before))),
+            SubpacketData::IssuerFingerprint(key.fingerprint()),
+        ]
+        .into_iter()
+        .map(Subpacket::regular)
+        .collect::<Result<_, _>>()
+        .map_err(bad)?;
+        config.unhashed_subpackets =
+            vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(bad)?];
+        let signature = config
+            .sign(key, &self.password, Cursor::new(message))
+            .map_err(bad)?;
+        let packet = DetachedSignature::new(signature).to_bytes().map_err(bad)?;
+        Ok(armour(&packet))
+    }
+}
+
+/// The later of the host's clock and `least`, in seconds since 1970.
+fn now_or(least: u32) -> u32 {
+    Timestamp::now().as_secs().max(least)
+}
+
+fn signs_in_one_way(algorithm: PublicKeyAlgorithm) -> bool {
+    matches!(
+        algorithm,
+        PublicKeyAlgorithm::EdDSALegacy | PublicKeyAlgorithm::Ed25519 | PublicKeyAlgorithm::RSA
+    )
+}
+
+fn fingerprint(key: &impl pgp::types::KeyDetails) -> String {
+    key.fingerprint().to_string().to_ascii_uppercase()
+}
+
+/// A certificate: of the key that sealed a bundle, or of one that is trusted.
+#[derive(Clone)]
+pub struct Certificate(SignedPublicKey);
+
+impl Certificate {
+    /// Reads a certificate, armoured or not.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it can't be read or its own signatures don't check.
+    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        const WHAT: &str = "the certificate";
+        let (public, _) = SignedPublicKey::from_reader_single(Cursor::new(bytes))
+            .map_err(|error| Error::key(WHAT, error))?;
+        public
+            .verify_bindings()
+            .map_err(|error| Error::key(WHAT, error))?;
+        Ok(Self(public))
+    }
+
+    /// The fingerprint of its primary key, in upper-case hex.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.0.primary_key)
+    }
+
+    /// The first user id, where it is text.
+    pub fn user_id(&self) -> Option<String> {
+        let user = self.0.details.users.first()?;
+        user.id.as_str().map(str::to_owned)
+    }
+
+    /// Whether this certificate's key is the other's.
+    pub(crate) fn is_same_key(&self, other: &Self) -> bool {
+        self.0.primary_key == other.0.primary_key
+    }
+
+    /// Checks a detached signature and that its file is in the one form.
+    pub(crate) fn check(&self, message: &[u8], file: &[u8]) -> Result<(), String> {
+        let packet = dearmour(file)?;
+        let signature = DetachedSignature::from_bytes(Cursor::new(&packet))
+            .map_err(|error| format!("it can't be read: {error}"))?;
+        let again = signature
+            .to_bytes()
+            .map_err(|error| format!("it can't be read: {error}"))?;
+        if again != packet {
+            return Err("its packet is not in the one form".into());
+        }
+        let config = signature
+            .signature
+            .config()
+            .ok_or("its version is unknown")?;
+        if config.typ() != SignatureType::Binary || !signs_in_one_way(config.pub_alg) {
+            return Err("it is of a kind that no bundle has".into());
+        }
+        let unhashed: Vec<_> = config.unhashed_subpackets().collect();
+        let key_id = self.0.primary_key.legacy_key_id();
+        let is_issuer = |subpacket: &&Subpacket| matches!(&subpacket.data, SubpacketData::IssuerKeyId(id) if *id == key_id);
+        if unhashed.len() != 1 || !unhashed.iter().all(is_issuer) {
+            return Err("its unhashed area holds something else than the issuer".into());
+        }
+        signature
+            .verify(&self.0.primary_key, message)
+            .map_err(|error| format!("it does not fit what it signs: {error}"))
+    }
+}
+
+/// The one armour of a signature.
+fn armour(packet: &[u8]) -> String {
+    let mut text = String::from(SIGNATURE_BEGIN);
+    let encoded = base64(packet);
+    for line in encoded.as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    let crc = crc24(packet).to_be_bytes();
+    text.push('=');
+    text.push_str(&base64(&crc[1..]));
+    text.push('\n');
+    text.push_str(SIGNATURE_END);
+    text
+}
+
+/// The packet inside the one armour; any other text is refused.
+pub(crate) fn dearmour(file: &[u8]) -> Result<Vec<u8>, String> {
+    const NOT_OURS: &str = "its armour is not in the one form";
+    let text = std::str::from_utf8(file).map_err(|_| NOT_OURS)?;
+    let body = text
+        .strip_prefix(SIGNATURE_BEGIN)
+        .and_then(|rest| rest.strip_suffix(SIGNATURE_END))
+        .ok_or(NOT_OURS)?;
+    let (data, _) = body
+        .strip_suffix('\n')
+        .and_then(|body| body.rsplit_once("\n="))
+        .ok_or(NOT_OURS)?;
+    let packet = unbase64(data).ok_or(NOT_OURS)?;
+    if armour(&packet) != text {
+        return Err(NOT_OURS.into());
+    }
+    Ok(packet)
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let word = group
+            .iter()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            text.push(if digit <= group.len() {
+                char::from(ALPHABET[(word >> (18 - 6 * digit) & 63) as usize])
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut word, mut bits) = (0u32, 0);
+    for character in text.bytes().filter(|byte| !matches!(byte, b'\n' | b'=')) {
+        let digit = ALPHABET.iter().position(|letter| *letter == character)? as u32;
+        word = (word << 6 | digit) & 0xFF_FFFF;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((word >> bits) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+/// RFC 9580, section 6.1.1.
+fn crc24(bytes: &[u8]) -> u32 {
+    let mut crc = 0xB7_04CE;
+    for byte in bytes {
+        crc ^= u32::from(*byte) << 16;
+        for _ in 0..8 {
+            crc <<= 1;
+            if crc & 0x100_0000 != 0 {
+                crc ^= 0x186_4CFB;
+            }
+        }
+    }
+    crc & 0xFF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_checks_and_every_bit_of_it_counts() {
+        let key = SealKey::generate("run <test>", 1_700_000_000).expect("a key");
+        let certificate = Certificate::read(key.certificate().expect("text").as_bytes())
+            .expect("own certificate");
+        assert_eq!(certificate.fingerprint(), key.fingerprint());
+        let file = key.sign(b"message").expect("a signature").into_bytes();
+        certificate.check(b"message", &file).expect("sound");
+        assert!(certificate.check(b"massage", &file).is_err());
+        let mut still = 0;
+        for bit in 0..file.len() * 8 {
+            let mut changed = file.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            still += usize::from(certificate.check(b"message", &changed).is_ok());
+        }
+        assert_eq!(still, 0, "flips of one bit that still check");
+        let packet = dearmour(&file).expect("own armour");
+        for bit in 0..packet.len() * 8 {
+            let mut changed = packet.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let file = armour(&changed);
+            still += usize::from(certificate.check(b"message", file.as_bytes()).is_ok());
+        }
+        assert_eq!(still, 0, "flips inside the packet that still check");
+        let other = SealKey::generate("other", 1_700_000_000).expect("a key");
+        let other = Certificate::read(other.certificate().expect("text").as_bytes()).expect("read");
+        assert!(other.check(b"message", &file).is_err());
+        assert!(!other.is_same_key(&certificate));
+    }
+}

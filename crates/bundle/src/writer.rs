@@ -1,0 +1,557 @@
+//! Writing a bundle.
+
+use std::{
+    borrow::Cow,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use scelle_event::{Coverage, EvidencePath, Outcome, StreamId};
+use scelle_evidence::Entry;
+use scelle_formats::{ReadAt, ReadError};
+
+use crate::{
+    Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey,
+    archive::{Archive, Kind, from_io, to_io},
+    checkpoint::{self, Head, Since},
+    codec::{BLOCK_BYTES, Block, Method},
+    file_line::{self, Content},
+    ledger::Ledger,
+    names::Names,
+    records::{self, AuditChain},
+    stored::{Layout, REASON_HOLES, StoredReader, StreamHasher, outcome_of},
+    text::hex,
+};
+
+/// Lines that wait for a checkpoint, in bytes, before one is written whatever its distance.
+const WAITING_BYTES: usize = 4 << 20;
+/// Streams under way a thread: small ones are some kibibytes, none is over a block.
+const WINDOW_PER_THREAD: usize = 8;
+
+/// What a bundle is made with.
+pub struct Options {
+    /// The bundle's name: the folder in the archive.
+    pub name: String,
+    /// What `records/collection.json` says; the writer sets format, name, compression and part.
+    pub collection: Collection,
+    /// How payload files are compressed.
+    pub compression: Compression,
+    /// The key that seals.
+    pub key: SealKey,
+    /// The incident record, where there is one.
+    pub incident: Option<Vec<u8>>,
+    /// Checkpoints are at most this many bytes apart, as far as whole streams allow.
+    pub checkpoint_bytes: u64,
+    /// And this long.
+    pub checkpoint_time: Duration,
+}
+
+impl Options {
+    /// The usual distances between checkpoints: 64 MiB and 30 seconds.
+    pub fn new(name: impl Into<String>, collection: Collection, key: SealKey) -> Self {
+        Self {
+            name: name.into(),
+            collection,
+            compression: Compression::default(),
+            key,
+            incident: None,
+            checkpoint_bytes: 64 << 20,
+            checkpoint_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is known of a stream before it is read.
+#[derive(Clone, Debug)]
+pub struct Stream<'a> {
+    /// The volume's id.
+    pub volume: Cow<'a, str>,
+    /// The entry that it belongs to.
+    pub entry: Cow<'a, Entry>,
+    /// The stream's name; `None` is the unnamed one.
+    pub stream: Option<Cow<'a, EvidencePath>>,
+    /// The profile's target that asked for it.
+    pub target: Cow<'a, str>,
+    /// By which way it is read: `volume`, `folder`, …
+    pub way: Cow<'a, str>,
+}
+
+/// A stream that can be collected.
+pub trait Source: Send {
+    /// What is known of it before it is read.
+    fn stream(&self) -> Stream<'_>;
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    fn open(&self) -> Result<Box<dyn ReadAt>, ReadError>;
+}
+
+/// What became of a stream.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Its number in the plan.
+    pub index: usize,
+    /// The ledger's word.
+    pub outcome: Outcome,
+    /// The size of the logical stream.
+    pub size_bytes: u64,
+    /// Why not all of it is there.
+    pub cause: Option<String>,
+}
+
+/// Writes one bundle, from its first byte to its seal.
+pub struct BundleWriter<W> {
+    pub(crate) archive: Archive<W>,
+    pub(crate) options: Options,
+    names: Names,
+    pub(crate) files: Ledger,
+    pub(crate) coverage: Ledger,
+    pub(crate) warnings: Ledger,
+    pub(crate) audit: Ledger,
+    chain: AuditChain,
+    since: Since,
+    checkpoints: u64,
+    previous: Option<blake3::Hash>,
+    last_checkpoint: (u64, Instant),
+    /// Name and SHA-256 of each tag file.
+    pub(crate) tags: Vec<(String, [u8; 32])>,
+    /// Bytes of each payload manifest; both have lines of one length.
+    pub(crate) manifest_bytes: u64,
+    pub(crate) payload_files: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) losses: u64,
+    line: Vec<u8>,
+}
+
+const FILES: usize = 1;
+const COVERAGE: usize = 2;
+const WARNINGS: usize = 3;
+const AUDIT: usize = 4;
+
+impl<W: Output> BundleWriter<W> {
+    /// Begins a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for a name that is no plain folder; what the output and the key say.
+    pub fn create(out: W, mut options: Options) -> Result<Self, Error> {
+        if !is_plain(&options.name) {
+            return Err(Error::Name(options.name));
+        }
+        let collection = &mut options.collection;
+        collection.format = FORMAT;
+        collection.name.clone_from(&options.name);
+        collection.compression = options.compression.name().to_owned();
+        collection.part = collection.part.max(1);
+        let mut text = serde_json::to_vec_pretty(collection)
+            .map_err(|error| Error::format(error.to_string()))?;
+        text.push(b'\n');
+        let certificate = options.key.certificate()?;
+        let mut writer = Self {
+            archive: Archive::new(out, &options.name),
+            options,
+            names: Names::default(),
+            files: Ledger::default(),
+            coverage: Ledger::default(),
+            warnings: Ledger::default(),
+            audit: Ledger::default(),
+            chain: AuditChain::default(),
+            since: Since::default(),
+            checkpoints: 0,
+            previous: None,
+            last_checkpoint: (0, Instant::now()),
+            tags: Vec::new(),
+            manifest_bytes: 0,
+            payload_files: 0,
+            payload_bytes: 0,
+            losses: 0,
+            line: Vec::new(),
+        };
+        writer.put_tag("bagit.txt", Method::Deflate, BAGIT.as_bytes())?;
+        writer.put_tag("records/collection.json", Method::Deflate, &text)?;
+        writer.put_tag(SIGNER, Method::Deflate, certificate.as_bytes())?;
+        let name = writer.options.name.clone();
+        writer.act(&Act {
+            action: "start",
+            subject: &name,
+            way: None,
+            detail: None,
+        });
+        Ok(writer)
+    }
+
+    /// Adds streams in order: reads, hashes, compresses on the caller's rayon pool; the bytes
+    /// don't depend on its threads. `done` hears of each, in order.
+    ///
+    /// A stream that can't be read is a line of coverage and a warning, and no error.
+    ///
+    /// # Errors
+    /// When the output takes no more.
+    pub fn add_all<S: Source>(
+        &mut self,
+        count: usize,
+        source: impl Fn(usize) -> S + Sync,
+        done: impl Fn(&Added) + Sync,
+    ) -> Result<(), Error>
+    where
+        W: Send,
+    {
+        let method = self.options.compression.method();
+        let window = (rayon::current_num_threads() + 1) * WINDOW_PER_THREAD;
+        let writer = Mutex::new(self);
+        scelle_parallel::ordered(
+            count,
+            window,
+            |index, buffer| Prepared::new(index, source(index), method, buffer),
+            |prepared| {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                writer.add(prepared, method, &done).map_err(to_io)
+            },
+        )
+        .map_err(from_io)
+    }
+
+    /// Writes a line of coverage: for what was asked for and is no stream of the plan.
+    pub fn cover(&mut self, coverage: &Coverage) {
+        self.losses += u64::from(coverage.outcome.is_loss());
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        records::write_coverage(&mut line, coverage);
+        self.coverage.push(&line);
+        push_line(&mut self.since[COVERAGE], &line);
+        self.line = line;
+    }
+
+    /// Writes a warning.
+    pub fn warn(&mut self, loss: &CollectionLoss) {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        records::write_loss(&mut line, loss);
+        self.warnings.push(&line);
+        push_line(&mut self.since[WARNINGS], &line);
+        self.line = line;
+    }
+
+    /// Writes a line of the audit log, with the host's time.
+    pub fn act(&mut self, act: &Act<'_>) {
+        self.act_at(Timestamp::now(), act);
+    }
+
+    fn act_at(&mut self, at: Timestamp, act: &Act<'_>) {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        self.chain.write(&mut line, &at.to_string(), act);
+        self.audit.push(&line);
+        push_line(&mut self.since[AUDIT], &line);
+        self.line = line;
+    }
+
+    fn add<S: Source>(
+        &mut self,
+        prepared: Prepared<S>,
+        method: Method,
+        done: &(impl Fn(&Added) + Sync),
+    ) -> Result<(), Error> {
+        let Prepared {
+            index,
+            source,
+            at,
+            bytes,
+        } = prepared;
+        let stream = source.stream();
+        let id = StreamId {
+            volume: stream.volume.as_ref().into(),
+            path: stream.entry.path.clone(),
+            stream: stream.stream.as_deref().cloned(),
+        }
+        .to_string();
+        let (taken, member) = match bytes {
+            Err(lost) => (lost, None),
+            Ok(bytes) => {
+                let member =
+                    self.names
+                        .assign(&stream.volume, &stream.entry, stream.stream.as_deref());
+                let taken = match bytes {
+                    Bytes::Whole(taken, block) => {
+                        self.archive
+                            .put_block(Kind::Payload, &member, method, block)?;
+                        taken
+                    }
+                    Bytes::Large(reader) => self.add_large(&member, method, &*reader)?,
+                };
+                (taken, Some(member))
+            }
+        };
+        if let (Some(member), Some(content)) = (&member, &taken.content) {
+            self.note_file(&stream, member, content);
+        }
+        let mut causes = taken.cause.iter();
+        let first = causes.next().cloned();
+        match &taken.content {
+            Some(content) => {
+                for (offset, length) in &content.unread {
+                    self.warn(&CollectionLoss {
+                        path: Some(id.clone()),
+                        range: Some(*offset..offset + length),
+                        cause: first.clone().unwrap_or_default(),
+                    });
+                }
+            }
+            None => self.warn(&CollectionLoss {
+                path: Some(id.clone()),
+                range: None,
+                cause: first.clone().unwrap_or_default(),
+            }),
+        }
+        self.act_at(
+            at,
+            &Act {
+                action: "read",
+                subject: &id,
+                way: Some(&stream.way),
+                detail: first.as_deref(),
+            },
+        );
+        self.cover(&Coverage {
+            target: stream.target.clone().into_owned(),
+            path: Some(id),
+            outcome: taken.outcome,
+            detail: first.clone(),
+        });
+        done(&Added {
+            index,
+            outcome: taken.outcome,
+            size_bytes: taken.content.map_or(0, |content| content.size),
+            cause: first,
+        });
+        self.checkpoint_if_due()
+    }
+
+    /// Adds a stream of more than one block.
+    fn add_large(
+        &mut self,
+        member: &str,
+        method: Method,
+        reader: &dyn ReadAt,
+    ) -> Result<Taken, Error> {
+        let layout = Layout::of(reader);
+        let mut stored = StoredReader::new(reader, &layout);
+        let mut hasher = StreamHasher::new(layout.size, &layout.pieces);
+        self.archive.put_stream(
+            Kind::Payload,
+            member,
+            method,
+            layout.stored_bytes(),
+            |out| stored.fill(out),
+            |bytes| hasher.update(bytes),
+        )?;
+        let (unread, cause) = (stored.unread, stored.cause);
+        Ok(Taken::new(layout, hasher, unread, cause))
+    }
+
+    fn note_file(&mut self, stream: &Stream<'_>, member: &str, content: &Content) {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        file_line::write(
+            &mut line,
+            &stream.volume,
+            &stream.entry,
+            stream.stream.as_deref(),
+            member,
+            content,
+        );
+        self.files.push(&line);
+        push_line(&mut self.since[FILES], &line);
+        self.line = line;
+        // 64 hex digits, two blanks, the name, the line's end.
+        self.manifest_bytes += 64 + 2 + member.len() as u64 + 1;
+        self.payload_files += 1;
+        self.payload_bytes += match &content.stored {
+            Some((_, digests)) => digests.size,
+            None => content.size,
+        };
+    }
+
+    pub(crate) fn put_tag(
+        &mut self,
+        name: &str,
+        method: Method,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let digests = self.archive.put_bytes(name, method, bytes)?;
+        self.tags.push((name.to_owned(), digests.sha256));
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<(), Error> {
+        let waiting: usize = self.since.iter().map(Vec::len).sum();
+        let (length, at) = self.last_checkpoint;
+        let is_due = waiting >= WAITING_BYTES
+            || self.archive.len() - length >= self.options.checkpoint_bytes
+            || at.elapsed() >= self.options.checkpoint_time;
+        if is_due {
+            self.checkpoint(false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes a checkpoint and puts all before it on the device.
+    pub(crate) fn checkpoint(&mut self, last: bool) -> Result<(), Error> {
+        for segments in self.archive.segments.drain(..) {
+            let text =
+                serde_json::to_vec(&segments).map_err(|error| Error::format(error.to_string()))?;
+            push_line(&mut self.since[0], &text);
+        }
+        self.checkpoints += 1;
+        let head = Head {
+            checkpoint: self.checkpoints,
+            previous: self.previous.map(|hash| hash.to_hex().to_string()),
+            length: self.archive.len(),
+            blake3: hex(self.archive.hash()?.as_bytes()),
+            last,
+        };
+        let text = checkpoint::write(&head, &self.since);
+        self.since.iter_mut().for_each(Vec::clear);
+        self.previous = Some(blake3::hash(&text));
+        let signature = self.options.key.sign(&text)?;
+        let method = if last { Method::Store } else { Method::Deflate };
+        let name = format!("records/checkpoints/{:06}", self.checkpoints);
+        self.put_tag(&format!("{name}.json"), method, &text)?;
+        self.put_tag(&format!("{name}.asc"), method, signature.as_bytes())?;
+        self.archive.sync()?;
+        self.last_checkpoint = (self.archive.len(), Instant::now());
+        Ok(())
+    }
+}
+
+/// `bagit.txt`, RFC 8493 section 2.1.1.
+pub(crate) const BAGIT: &str = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
+/// The certificate of the key that seals.
+pub(crate) const SIGNER: &str = "records/signer.cert.asc";
+
+/// Whether a name is one plain folder on every system.
+pub(crate) fn is_plain(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && !name.starts_with(['.', '-'])
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && crate::names::complaint(name).is_none()
+}
+
+fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
+    lines.extend_from_slice(line);
+    lines.push(b'\n');
+}
+
+/// A stream as a producer hands it to the joiner.
+struct Prepared<S> {
+    index: usize,
+    source: S,
+    /// When it was opened.
+    at: Timestamp,
+    bytes: Result<Bytes, Taken>,
+}
+
+enum Bytes {
+    /// All of it, compressed: one block.
+    Whole(Taken, Block),
+    /// More than one block: the joiner shares the work out again.
+    Large(Box<dyn ReadAt>),
+}
+
+/// What was had of a stream.
+struct Taken {
+    outcome: Outcome,
+    /// `None` where there is no member.
+    content: Option<Content>,
+    cause: Option<String>,
+}
+
+impl Taken {
+    fn new(
+        layout: Layout,
+        hasher: StreamHasher,
+        unread: Vec<file_line::Piece>,
+        cause: Option<String>,
+    ) -> Self {
+        let (stored, logical) = hasher.finish();
+        let outcome = if unread.is_empty() {
+            Outcome::Collected
+        } else {
+            Outcome::Partial
+        };
+        let content = if layout.is_sparse {
+            Content {
+                size: layout.size,
+                logical: logical.ok_or(REASON_HOLES),
+                stored: Some((layout.pieces, stored)),
+                unread,
+            }
+        } else {
+            Content {
+                size: layout.size,
+                logical: Ok(stored),
+                stored: None,
+                unread,
+            }
+        };
+        Self {
+            outcome,
+            content: Some(content),
+            cause,
+        }
+    }
+
+    fn nothing(outcome: Outcome, cause: String) -> Self {
+        Self {
+            outcome,
+            content: None,
+            cause: Some(cause),
+        }
+    }
+}
+
+impl<S: Source> Prepared<S> {
+    fn new(index: usize, source: S, method: Method, buffer: &mut Vec<u8>) -> Self {
+        let at = Timestamp::now();
+        let bytes = match source.open() {
+            Ok(reader) => Self::read(reader, method, buffer),
+            Err(error) => Err(Taken::nothing(outcome_of(&error), error.to_string())),
+        };
+        Self {
+            index,
+            source,
+            at,
+            bytes,
+        }
+    }
+
+    fn read(reader: Box<dyn ReadAt>, method: Method, buffer: &mut Vec<u8>) -> Result<Bytes, Taken> {
+        let layout = Layout::of(&*reader);
+        let stored_bytes = layout.stored_bytes();
+        if stored_bytes > BLOCK_BYTES as u64 {
+            return Ok(Bytes::Large(reader));
+        }
+        buffer.clear();
+        buffer.resize(stored_bytes as usize, 0);
+        let mut stored = StoredReader::new(&*reader, &layout);
+        stored.fill(buffer);
+        let (unread, cause) = (stored.unread, stored.cause);
+        let lost: u64 = unread.iter().map(|(_, length)| length).sum();
+        if lost == stored_bytes && lost > 0 {
+            let cause = cause.unwrap_or_default();
+            return Err(Taken::nothing(Outcome::Unreadable, cause));
+        }
+        let mut hasher = StreamHasher::new(layout.size, &layout.pieces);
+        hasher.update(buffer);
+        let block = method.encode_block(&[], buffer, true);
+        Ok(Bytes::Whole(
+            Taken::new(layout, hasher, unread, cause),
+            block,
+        ))
+    }
+}
