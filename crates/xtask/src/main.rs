@@ -1,5 +1,6 @@
 //! Development only: what CI runs, samples, benchmarks.
 
+mod bench;
 mod demo;
 mod fuzz;
 mod ran;
@@ -18,7 +19,8 @@ cargo xtask ci [STEP…]             run what CI runs: all of it, or the steps n
 cargo xtask ran LOG                make sure, from the output of cargo test, that all tests ran
 cargo xtask samples                write the samples of testdata/ that have a recipe
 cargo xtask demo                   make the disk image that the README's first command reads
-cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each";
+cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each
+cargo xtask bench [--data DIR] [--rounds N] [ROW…]   measure, beside other people's tools";
 
 fn main() -> ExitCode {
     match task() {
@@ -41,6 +43,7 @@ fn task() -> anyhow::Result<()> {
     };
     match task {
         "ci" => ci(&root, arguments),
+        "bench" => bench::bench(&root, arguments),
         "demo" => demo::make(&root),
         "samples" => samples::write(&root),
         "ran" => ran::check(&root, Path::new(arguments.first().context("which log?")?)),
