@@ -65,7 +65,7 @@ fn add_names(part: &mut NamePart, number: u64, record: &Record<'_>) {
                 utf16le: name.utf16le,
             };
             if header.is_extension() {
-                part.extension_name(header.base, name);
+                part.extension_name(header.base, header.in_use(), name);
             } else {
                 part.name(number, name);
             }
