@@ -1,7 +1,5 @@
 //! Every volume of the corpus against what three other tools made of it.
 
-mod unpacked;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
@@ -14,7 +12,7 @@ use scelle_formats::{
     ReadAt, ReadAtExt as _, ReadError,
     ntfs::{Record, Scratch},
 };
-use scelle_testkit::Corpus;
+use scelle_testkit::{Corpus, image};
 use sha2::{Digest as _, Sha256};
 
 /// The reference hashes longer streams over this much.
@@ -33,7 +31,7 @@ fn every_volume_is_as_expected() {
     let mut compressed = Vec::new();
     for image in images {
         let path = image["path"].as_str().expect("a path");
-        let unpacked = unpacked::image(&corpus, image);
+        let unpacked = image(&corpus, image);
         for map in [false, true] {
             let options = scelle_evidence::OpenOptions { map };
             let evidence = scelle_evidence::open(unpacked.path(), &options).expect("an image");

@@ -7,14 +7,18 @@ use std::{
     process::{Command, Stdio},
 };
 
-use scelle_testkit::Corpus;
 use tempfile::NamedTempFile;
+
+use crate::Corpus;
 
 /// What is not all zeros is written in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The raw bytes of an image, as `unpack` in the summary says how to get them.
-pub(crate) fn image(corpus: &Corpus, image: &serde_json::Value) -> NamedTempFile {
+/// The raw bytes of an image, as `unpack` in `expected/ntfs/summary.json` says how to get them.
+///
+/// # Panics
+/// Where a program that it names is missing: a test can't go on without its sample.
+pub fn image(corpus: &Corpus, image: &serde_json::Value) -> NamedTempFile {
     let packed = corpus.path(image["path"].as_str().expect("a path"));
     let steps = image["unpack"].as_str().expect("how to unpack");
     let mut raw = NamedTempFile::new().expect("a temporary file");
