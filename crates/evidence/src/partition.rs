@@ -99,15 +99,15 @@ impl Partitions {
         let Ok(Some(table)) = mbr_table(disk, 0) else {
             return false;
         };
+        // Other boot sectors have the same signature, and code where the table would be.
+        let plausible = table.iter().all(|entry| {
+            let is_used = entry.sectors > 0;
+            matches!(entry.status, 0 | 0x80) && (!is_used || (entry.kind != 0 && entry.start > 0))
+        });
         // A protective entry without a GPT protects nothing that can be found.
-        let plausible = |entry: &MbrEntry| {
-            matches!(entry.status, 0 | 0x80)
-                && entry.kind != PROTECTIVE
-                && entry.start > 0
-                && entry.start * 512 < disk.len()
-        };
-        let used: Vec<_> = table.into_iter().filter(|e| e.sectors > 0).collect();
-        if used.is_empty() || !used.iter().all(plausible) {
+        let used = |entry: &MbrEntry| entry.sectors > 0 && entry.kind != PROTECTIVE;
+        let used: Vec<_> = table.into_iter().filter(used).collect();
+        if used.is_empty() || !plausible {
             return false;
         }
         for entry in used {

@@ -3,13 +3,17 @@
 mod corpus;
 mod golden;
 mod mft;
+mod package;
 mod rendered;
 mod samples;
 mod unpacked;
+mod volume;
 
 pub use corpus::{Corpus, unpack};
 pub use golden::compare_golden;
-pub use mft::MftRecord;
+pub use mft::{MftRecord, Part};
+pub use package::package_folder;
 pub use rendered::{Rendered, RenderedUnit};
 pub use samples::{Sample, testdata};
 pub use unpacked::image;
+pub use volume::NtfsImage;

@@ -7,6 +7,21 @@ const STRIDE: usize = 512;
 /// What the last two bytes of each stride are replaced with.
 const UPDATE_NUMBER: [u8; 2] = [7, 0];
 
+/// Where a part of an attribute lies, and how long the attribute is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part<'a> {
+    /// The first virtual cluster.
+    pub first_vcn: u64,
+    /// The logical length.
+    pub real_bytes: u64,
+    /// How much of it was written.
+    pub valid_bytes: u64,
+    /// 1 compressed, 0x4000 encrypted, 0x8000 sparse.
+    pub flags: u16,
+    /// The first cluster of each run, or `None` for a hole, and how many.
+    pub runs: &'a [(Option<u32>, u32)],
+}
+
 /// An MFT record under construction; see `scelle_formats::ntfs` for the layout.
 #[derive(Clone, Debug)]
 pub struct MftRecord {
@@ -116,6 +131,38 @@ impl MftRecord {
         bytes[0x20..0x22].copy_from_slice(&(runs_at as u16).to_le_bytes());
         bytes.push(0x04);
         bytes.extend((clusters as u32).to_le_bytes());
+        bytes.push(0);
+        self.finish(bytes);
+        self
+    }
+
+    /// Adds a part of an attribute that lies in clusters of its own.
+    #[must_use]
+    pub fn part(mut self, kind: u32, name: &str, part: &Part<'_>) -> Self {
+        let mut bytes = self.header(kind, name, 0x40);
+        let runs_at = bytes.len();
+        bytes[8] = 1;
+        bytes[0x0C..0x0E].copy_from_slice(&part.flags.to_le_bytes());
+        let clusters: u64 = part.runs.iter().map(|run| u64::from(run.1)).sum();
+        let mut put = |at: usize, number: u64| {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        };
+        put(0x10, part.first_vcn);
+        put(0x18, (part.first_vcn + clusters).wrapping_sub(1));
+        put(0x28, part.real_bytes);
+        put(0x30, part.real_bytes);
+        put(0x38, part.valid_bytes);
+        bytes[0x20..0x22].copy_from_slice(&(runs_at as u16).to_le_bytes());
+        let mut before = 0;
+        for (lcn, clusters) in part.runs {
+            // Four bytes for the length; four for the place, or none for a hole.
+            bytes.push(if lcn.is_some() { 0x44 } else { 0x04 });
+            bytes.extend(clusters.to_le_bytes());
+            if let Some(lcn) = lcn {
+                bytes.extend((*lcn as i32 - before).to_le_bytes());
+                before = *lcn as i32;
+            }
+        }
         bytes.push(0);
         self.finish(bytes);
         self

@@ -3,7 +3,7 @@
 use scelle_event::{EvidencePath, UtcNanos};
 use scelle_formats::ntfs::{
     Attribute, Body, COMPRESSED, ENCRYPTED, FileName, ReparsePoint, SPARSE, StandardInformation,
-    kind, namespace, push_component, tag,
+    kind, push_component, tag,
 };
 
 use crate::{StreamInfo, StreamState, Times};
@@ -34,17 +34,6 @@ pub(super) struct NamePart {
     pub(super) times: Times,
     /// WTF-8.
     pub(super) name: Vec<u8>,
-}
-
-impl NamePart {
-    /// The better of two names has the higher rank, as in [`scelle_formats::ntfs::paths`].
-    pub(super) fn rank(&self) -> u8 {
-        match self.namespace {
-            namespace::DOS => 0,
-            namespace::WIN32 | namespace::WIN32_AND_DOS => 2,
-            _ => 1,
-        }
-    }
 }
 
 /// One part of a stream.

@@ -7,7 +7,7 @@ use scelle_formats::{
     ReadError,
     ntfs::{
         Attribute, FileName, NoRecord, Record, Scratch, kind,
-        paths::{EntryUse, Name, NamePart, NameTable, PathCache, ROOT_ENTRY, Standing},
+        paths::{EntryUse, Name, NamePart, NameTable, PathCache, ROOT_ENTRY, Standing, name_rank},
     },
 };
 
@@ -203,8 +203,9 @@ impl<'v> Walk<'v> {
                 namespace: name.namespace,
                 times: name.times,
             });
-            if best.is_none_or(|(_, rank, _)| name.rank() > rank) {
-                best = Some((at, name.rank(), standing));
+            let rank = name_rank(name.namespace);
+            if best.is_none_or(|(_, known, _)| rank > known) {
+                best = Some((at, rank, standing));
             }
         }
         (names, best.map(|(at, _, standing)| (at, standing)))
