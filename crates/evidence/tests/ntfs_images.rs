@@ -12,7 +12,7 @@ use scelle_formats::{
     ReadAt, ReadAtExt as _, ReadError,
     ntfs::{Record, Scratch},
 };
-use scelle_testkit::{Corpus, image};
+use scelle_testkit::Corpus;
 use sha2::{Digest as _, Sha256};
 
 /// The reference hashes longer streams over this much.
@@ -31,7 +31,7 @@ fn every_volume_is_as_expected() {
     let mut compressed = Vec::new();
     for image in images {
         let path = image["path"].as_str().expect("a path");
-        let unpacked = image(&corpus, image);
+        let unpacked = scelle_testkit::image(&corpus, image);
         for map in [false, true] {
             let options = scelle_evidence::OpenOptions { map };
             let evidence = scelle_evidence::open(unpacked.path(), &options).expect("an image");
