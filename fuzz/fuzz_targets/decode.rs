@@ -6,6 +6,7 @@
 
 mod decoders;
 mod discard;
+mod image;
 mod ntfs;
 
 use std::{env, process, sync::OnceLock};

@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{discard::Discard, ntfs};
+use crate::{discard::Discard, image, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -40,6 +40,8 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("ntfs.records", ntfs::records),
         Decoder::new("ntfs.runs", ntfs::runs),
         Decoder::new("ntfs.names", ntfs::names),
+        Decoder::new("evidence.any-image", image::any),
+        Decoder::new("evidence.patched-image", image::patched),
     ]);
     all
 }
