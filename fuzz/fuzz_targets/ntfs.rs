@@ -135,7 +135,7 @@ fn part(first: u64, rows: &[&[u8]], entries: usize) -> NamePart {
             utf16le: row.get(4..).unwrap_or(&[]),
         };
         if byte(3) & 4 != 0 {
-            part.extension_name(parent, name);
+            part.extension_name(parent, byte(3) & 1 != 0, name);
         } else {
             part.name(entry, name);
         }
