@@ -10,7 +10,12 @@ use std::{env, fs, path::Path};
 /// # Panics
 /// Where the golden file is to be rewritten and can't be.
 pub fn compare_golden(path: &Path, actual: &str) -> Result<(), String> {
-    if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+    let rewrite = env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
+    compare(path, actual, rewrite)
+}
+
+fn compare(path: &Path, actual: &str, rewrite: bool) -> Result<(), String> {
+    if rewrite {
         fs::write(path, actual).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         return Ok(());
     }
@@ -36,4 +41,26 @@ pub fn compare_golden(path: &Path, actual: &str) -> Result<(), String> {
         of(&golden),
         of(actual)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_its_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("text.golden");
+        let missing = compare(&path, "one\n", false).expect_err("there is no file");
+        assert!(missing.contains("UPDATE_GOLDEN"), "{missing}");
+        compare(&path, "one\ntwo\n", true).expect("written");
+        compare(&path, "one\ntwo\n", false).expect("the same text");
+        let other = compare(&path, "one\nthree\n", false).expect_err("another text");
+        assert!(
+            other.contains("line 2") && other.contains("three"),
+            "{other}"
+        );
+        let longer = compare(&path, "one\ntwo\nthree\n", false).expect_err("a longer text");
+        assert!(longer.contains("line 3"), "{longer}");
+    }
 }

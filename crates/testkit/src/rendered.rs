@@ -126,3 +126,67 @@ fn show(span: &Span) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use scelle_event::{
+        Column, ColumnKind, Fields, Loss, Meaning, Record, Role, Schema, Stamp, Value,
+    };
+
+    use super::*;
+
+    static SCHEMA: Schema = Schema {
+        name: "test.thing",
+        doc: "A thing.",
+        columns: &[Column::new("size_bytes", ColumnKind::Uint, "Its size.")],
+    };
+
+    struct Thing;
+
+    impl Record for Thing {
+        fn schema(&self) -> &'static Schema {
+            &SCHEMA
+        }
+
+        fn fields(&self, out: &mut dyn Fields) {
+            out.value(Value::Uint(7));
+        }
+
+        fn message(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+            out.write_str("a thing\u{1b}[31m")
+        }
+    }
+
+    #[test]
+    fn all_that_is_said_is_shown_and_control_characters_are_not_sent() {
+        let mut unit = RenderedUnit::default();
+        let basis = Span::new(3..5).of(StreamRef::companion(0)).decoded("codec");
+        let stamp = Stamp::unix_seconds(1, Meaning::Created).expect("a time");
+        unit.observe(&Observation {
+            times: &[stamp.in_attribute("si")],
+            provenance: Provenance::from(Span::new(0..8).numbered(2)).with(Role::Basis, basis),
+            record: &Thing,
+        });
+        unit.warn(Warning {
+            artefact: "test",
+            provenance: Span::new(8..9).into(),
+            loss: Loss::Field("name"),
+            cause: "torn".to_owned(),
+        });
+        let lines: Vec<&str> = unit.text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "test.thing 0..8 record 2",
+                "  basis: 3..5 of companion 0 decoded by codec",
+                "  created: 1970-01-01T00:00:01Z (si)",
+                "  message: a thing\\u{1b}[31m",
+                "  fields: {\"size_bytes\":7}",
+                "LOSS of field name 8..9",
+                "  cause: torn",
+            ]
+        );
+    }
+}
