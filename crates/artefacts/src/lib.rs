@@ -20,7 +20,11 @@ pub use parse::{
 };
 
 /// Every artefact, in the order shown to users. One line each.
-pub static ALL: &[&dyn Artefact] = &[&ntfs::mft::Mft, &windows::recycle_bin::RecycleBin];
+pub static ALL: &[&dyn Artefact] = &[
+    &ntfs::mft::Mft,
+    &windows::evtx::Evtx,
+    &windows::recycle_bin::RecycleBin,
+];
 
 /// The artefact of that id.
 pub fn by_id(id: &str) -> Option<&'static dyn Artefact> {

@@ -96,7 +96,17 @@ pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
+    let mut at = 0;
+    while at < bytes.len() {
+        // Few texts have anything to escape: eight bytes are looked at in one go.
+        if let Some(eight) = bytes[at..].first_chunk()
+            && !has_escaped(u64::from_le_bytes(*eight))
+        {
+            at += 8;
+            continue;
+        }
+        let byte = bytes[at];
+        at += 1;
         let short = match byte {
             b'"' => b'"',
             b'\\' => b'\\',
@@ -106,8 +116,8 @@ pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
             0..0x20 => 0,
             _ => continue,
         };
-        out.extend_from_slice(&bytes[start..at]);
-        start = at + 1;
+        out.extend_from_slice(&bytes[start..at - 1]);
+        start = at;
         if short == 0 {
             out.extend_from_slice(b"\\u00");
             out.push(HEX[usize::from(byte >> 4)]);
@@ -117,6 +127,16 @@ pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[start..]);
+}
+
+/// Whether one of eight bytes is a control character, a quote or a backslash.
+fn has_escaped(eight: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // The high bit of a byte is set where it is below `limit`, at least in the lowest such byte.
+    let below = |bytes: u64, limit: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
+    let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    (below(eight, 0x20) | is(b'"') | is(b'\\')) & HIGH_BITS != 0
 }
 
 /// Appends a number in decimal.
@@ -260,6 +280,31 @@ mod tests {
             out.key("none");
             out.value(Value::Null);
             out.end();
+        }
+    }
+
+    #[test]
+    fn escapes_wherever_they_stand() {
+        for special in [
+            "\"", "\\", "\n", "\u{1}", "\u{1f}", "é", "\u{7f}", " ", "!", "[", "]",
+        ] {
+            for before in 0..20 {
+                for after in 0..20 {
+                    let text = format!("{}{special}{}", "a".repeat(before), "z".repeat(after));
+                    let mut out = Vec::new();
+                    write_text_inner(&mut out, &text);
+                    let shown = match special {
+                        "\"" => "\\\"",
+                        "\\" => "\\\\",
+                        "\n" => "\\n",
+                        "\u{1}" => "\\u0001",
+                        "\u{1f}" => "\\u001f",
+                        plain => plain,
+                    };
+                    let expected = format!("{}{shown}{}", "a".repeat(before), "z".repeat(after));
+                    assert_eq!(String::from_utf8_lossy(&out), expected);
+                }
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod cursor;
 mod digest;
 mod error;
+pub mod evtx;
 pub mod ntfs;
 mod read;
 

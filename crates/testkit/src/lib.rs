@@ -1,6 +1,7 @@
 //! Development only: corpus, samples, golden files.
 
 mod corpus;
+mod evtx;
 mod golden;
 mod mft;
 mod package;
@@ -10,6 +11,7 @@ mod unpacked;
 mod volume;
 
 pub use corpus::{Corpus, unpack};
+pub use evtx::{EvtxEvent, EvtxLog, EvtxNode, EvtxRecord, EvtxValue, seal_evtx_chunk};
 pub use golden::compare_golden;
 pub use mft::{MftRecord, Part};
 pub use package::package_folder;

@@ -3,6 +3,7 @@
 //! `cargo xtask samples` writes `testdata/ARTEFACT/NAME.in` for each of them; a test says when a
 //! file is not what its recipe makes.
 
+mod evtx;
 mod mft;
 
 use std::{fs, path::Path};
@@ -19,7 +20,7 @@ pub(crate) struct Recipe {
 
 /// Every sample that has a recipe.
 pub(crate) fn recipes() -> Vec<Recipe> {
-    [mft::recipes(), recycle_bin()].concat()
+    [evtx::recipes(), mft::recipes(), recycle_bin()].concat()
 }
 
 impl Recipe {

@@ -1,3 +1,5 @@
 //! Artefacts of Windows.
 
+pub mod evtx;
+mod evtx_record;
 pub mod recycle_bin;
