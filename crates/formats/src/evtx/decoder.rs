@@ -64,6 +64,8 @@ struct Stored {
     plan: u32,
     first: u32,
     count: u32,
+    /// The fragment that follows in the same bytes.
+    next: Option<Instance>,
 }
 
 /// An instance of a plan: a decoded record, or what a value of it holds.
@@ -128,6 +130,13 @@ impl Decoder {
         &self.plans[self.instances[instance.0 as usize].plan as usize]
     }
 
+    /// An instance, and those that follow it in the same bytes.
+    pub(super) fn chain(&self, first: Instance) -> impl Iterator<Item = Instance> {
+        std::iter::successors(Some(first), |instance| {
+            self.instances[instance.0 as usize].next
+        })
+    }
+
     pub(super) fn slots(&self, instance: Instance) -> &[Slot] {
         let stored = self.instances[instance.0 as usize];
         &self.slots[stored.first as usize..(stored.first + stored.count) as usize]
@@ -190,7 +199,7 @@ impl Decoder {
                 nested: None,
             });
         }
-        debug_assert!(cur.at() <= bytes.base + end as u64);
+        let rest = (cur.at() - bytes.base) as usize..end;
         let mut unfolds_to = u64::from(count);
         for index in first..self.slots.len() {
             let slot = self.slots[index];
@@ -204,7 +213,19 @@ impl Decoder {
                 unfolds_to += u64::from(slot.len);
             }
         }
-        Ok(self.store_unfolding(plan, first, count, unfolds_to))
+        let (instance, mut size) = self.store_unfolding(plan, first, count, unfolds_to);
+        // A value may hold more behind its template: forwarded events have their rendering there.
+        let more = match bytes.chunk.get(rest.clone()) {
+            Some([0x0f, 0x01, 0x01, ..]) => true,
+            Some([0x01 | 0x41 | 0x0c, ..]) => depth > 0,
+            _ => false,
+        };
+        if more {
+            let (next, more) = self.fragment(bytes, rest, depth + 1)?;
+            self.instances[instance.0 as usize].next = Some(next);
+            size = size.saturating_add(more);
+        }
+        Ok((instance, size))
     }
 
     fn store(&mut self, plan: u32, first: usize, count: u32) -> (Instance, u64) {
@@ -222,6 +243,7 @@ impl Decoder {
             plan,
             first: first as u32,
             count,
+            next: None,
         });
         let plan = &self.plans[plan as usize];
         let unfolds_to = values_unfold_to

@@ -142,8 +142,11 @@ impl<'d> Event<'d> {
                 match item.node {
                     Node::Text(content) => match self.nested(instance, content) {
                         Some(nested) if depth < DEPTH => {
-                            let members = &tables.members[self.decoder.plan(nested).root.members()];
-                            self.for_each_leaf(nested, members, depth + 1, show);
+                            for nested in self.decoder.chain(nested) {
+                                let root = &self.decoder.plan(nested).root;
+                                let members = &tables.members[root.members()];
+                                self.for_each_leaf(nested, members, depth + 1, show);
+                            }
                         }
                         Some(_) => {}
                         None => self.for_each_scalar(instance, content, &mut |value| {
@@ -185,11 +188,12 @@ impl<'d> Event<'d> {
     /// What the event's data consists of, nulls left out: as a rule one `EventData`.
     fn sources(&self) -> SmallVec<[(Instance, &'d Member); 2]> {
         let tables = self.decoder.tables();
-        let of = |instance: Instance| {
-            let root = &self.decoder.plan(instance).root;
-            tables.members[root.members()]
-                .iter()
-                .map(move |member| (instance, member))
+        let of = |first: Instance| {
+            self.decoder.chain(first).flat_map(|instance| {
+                let root = &self.decoder.plan(instance).root;
+                let members = tables.members[root.members()].iter();
+                members.map(move |member| (instance, member))
+            })
         };
         let mut sources: SmallVec<[(Instance, &Member); 2]> = SmallVec::new();
         match self.plan() {
@@ -277,7 +281,9 @@ impl<'d> Event<'d> {
     ) {
         if let Some(nested) = self.nested(instance, content) {
             out.begin_map();
-            self.show_members(nested, &self.decoder.plan(nested).root, out);
+            for nested in self.decoder.chain(nested) {
+                self.show_members(nested, &self.decoder.plan(nested).root, out);
+            }
             out.end();
             return;
         }

@@ -195,8 +195,9 @@ impl<'a> Scalar<'a> {
             Self::Int(number) => push(format_args!("{number}")),
             Self::Uint(number) | Self::FileTime(number) => push_decimal(number, out),
             Self::Hex(number) => push_hex(number, out),
-            Self::Real32(number) => push(format_args!("{number}")),
-            Self::Real64(number) => push(format_args!("{number}")),
+            // The shortest digits that read back as the same number, on every platform.
+            Self::Real32(number) => push(format_args!("{number:?}")),
+            Self::Real64(number) => push(format_args!("{number:?}")),
             Self::Bool(truth) => push(format_args!("{truth}")),
             Self::Guid(guid) => push_guid(guid, out),
             Self::SystemTime(time) => push(format_args!(
