@@ -112,7 +112,7 @@ fn files(root: &Path, work: &Path) -> anyhow::Result<Vec<Planted>> {
     }
     let logs = root.join("testdata/windows.evtx");
     if logs.is_dir() {
-        let plain = logs.join("Plain.evtx.in");
+        let plain = logs.join("Security.evtx.in");
         let log = fs::read(&plain).with_context(|| plain.display().to_string())?;
         files.push(planted(
             "Windows/System32/winevt/Logs/Security.evtx",
