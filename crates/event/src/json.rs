@@ -141,18 +141,37 @@ fn has_escaped(eight: u64) -> bool {
 
 /// Appends a number in decimal.
 pub fn write_uint(out: &mut Vec<u8>, mut number: u64) {
+    // Two digits at a time: timelines are made of numbers.
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 100 {
+        let pair = (number % 100) as usize * 2;
+        number /= 100;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    if number >= 10 {
+        let pair = number as usize * 2;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[at] = b'0' + number as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
+
+/// The digits of 00 to 99.
+const PAIRS: &[u8; 200] = &{
+    let mut pairs = [0; 200];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number * 2] = b'0' + number as u8 / 10;
+        pairs[number * 2 + 1] = b'0' + number as u8 % 10;
+        number += 1;
+    }
+    pairs
+};
 
 /// Appends bytes as lower-case hex.
 pub fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -305,6 +324,17 @@ mod tests {
                     assert_eq!(String::from_utf8_lossy(&out), expected);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        let mut numbers = vec![0, 5, 9, 10, 11, 99, 100, 101, 999, 1000, u64::MAX];
+        numbers.extend((0..64).map(|shift| (1u64 << shift) + 7));
+        for number in numbers {
+            let mut out = b"n".to_vec();
+            write_uint(&mut out, number);
+            assert_eq!(out, format!("n{number}").as_bytes());
         }
     }
 

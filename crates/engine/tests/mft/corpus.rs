@@ -181,7 +181,8 @@ fn explain(run: &Run, seen: &Seen, what: &str, ours: &str, theirs: &str) -> Opti
         }
         "size_bytes" => {
             let first = &seen.fields["streams"][0]["size_bytes"];
-            let named_only = seen.number("size_bytes").is_none() && first.to_string() == theirs;
+            let named_only =
+                seen.number("size_bytes").is_none() && first.as_u64() == theirs.parse().ok();
             named_only.then_some("there are named streams only")
         }
         _ => {

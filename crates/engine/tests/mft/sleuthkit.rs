@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scelle_event::EvidencePath;
 use scelle_evidence::{OpenOptions, open};
-use scelle_formats::{Bytes, ReadAt};
+use scelle_formats::Bytes;
 use scelle_testkit::{Corpus, image};
 
 use crate::seen::{Line, Run, parse};

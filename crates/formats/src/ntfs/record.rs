@@ -63,6 +63,35 @@ impl RecordHeader {
     /// It has an index of something else.
     pub const VIEW_INDEX: u16 = 8;
 
+    #[inline]
+    fn parse(bytes: &[u8]) -> Result<Self, NoRecord> {
+        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(NoRecord::Short)?;
+        match &header[..4] {
+            b"FILE" => {}
+            b"BAAD" => return Err(NoRecord::Bad),
+            [0, 0, 0, 0] => return Err(NoRecord::Unused),
+            other => {
+                return Err(NoRecord::Signature([
+                    other[0], other[1], other[2], other[3],
+                ]));
+            }
+        }
+        let (u16_in, u32_in) = (
+            |at| u16_at(header, at).unwrap_or(0),
+            |at| u32_at(header, at).unwrap_or(0),
+        );
+        Ok(Self {
+            lsn: u64_at(header, 0x08).unwrap_or(0),
+            sequence: u16_in(0x10),
+            links: u16_in(0x12),
+            first_attribute: u16_in(0x14),
+            flags: u16_in(0x16),
+            used_bytes: u32_in(0x18),
+            allocated_bytes: u32_in(0x1C),
+            base: u64_at(header, 0x20).unwrap_or(0),
+        })
+    }
+
     /// Whether the entry is allocated.
     pub fn in_use(&self) -> bool {
         self.flags & Self::IN_USE != 0
@@ -139,39 +168,31 @@ impl<'a> Record<'a> {
         Self::decode_up_to(bytes, scratch, |_| usize::MAX)
     }
 
+    /// Decodes what lies before the first word that the update sequence protects, which needs no
+    /// copy. Attributes past it are shown as damaged; whether the record is torn is not looked at.
+    ///
+    /// # Errors
+    /// Where they are no record.
+    #[inline]
+    pub fn decode_start(bytes: &'a [u8]) -> Result<Self, NoRecord> {
+        let header = RecordHeader::parse(bytes)?;
+        let used = bytes.len().min(header.used_bytes as usize);
+        Ok(Self {
+            header,
+            torn: false,
+            bytes: &bytes[..used.min(STRIDE - 2)],
+        })
+    }
+
     #[inline]
     fn decode_up_to(
         bytes: &'a [u8],
         scratch: &'a mut Scratch,
         used: impl FnOnce(&RecordHeader) -> usize,
     ) -> Result<Self, NoRecord> {
-        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(NoRecord::Short)?;
-        match &header[..4] {
-            b"FILE" => {}
-            b"BAAD" => return Err(NoRecord::Bad),
-            [0, 0, 0, 0] => return Err(NoRecord::Unused),
-            other => {
-                return Err(NoRecord::Signature([
-                    other[0], other[1], other[2], other[3],
-                ]));
-            }
-        }
-        let (u16_in, u32_in) = (
-            |at| u16_at(header, at).unwrap_or(0),
-            |at| u32_at(header, at).unwrap_or(0),
-        );
-        let header = RecordHeader {
-            lsn: u64_at(header, 0x08).unwrap_or(0),
-            sequence: u16_in(0x10),
-            links: u16_in(0x12),
-            first_attribute: u16_in(0x14),
-            flags: u16_in(0x16),
-            used_bytes: u32_in(0x18),
-            allocated_bytes: u32_in(0x1C),
-            base: u64_at(header, 0x20).unwrap_or(0),
-        };
+        let header = RecordHeader::parse(bytes)?;
         let used = bytes.len().min(used(&header));
-        let update = Update::of(bytes, u16_in(0x04), u16_in(0x06));
+        let update = Update::of(bytes);
         let bytes = if used <= STRIDE - 2 {
             &bytes[..used]
         } else {
@@ -219,7 +240,12 @@ struct Update<'a> {
 }
 
 impl<'a> Update<'a> {
-    fn of(bytes: &'a [u8], offset: u16, words: u16) -> Self {
+    #[inline]
+    fn of(bytes: &'a [u8]) -> Self {
+        let (offset, words) = (
+            u16_at(bytes, 0x04).unwrap_or(0),
+            u16_at(bytes, 0x06).unwrap_or(0),
+        );
         let strides = bytes.len() / STRIDE;
         let start = usize::from(offset);
         let count = usize::from(words).saturating_sub(1);
@@ -297,6 +323,23 @@ mod tests {
         assert_eq!(record.header.used_bytes, 64);
         assert_eq!(record.bytes().len(), 1024);
         assert_eq!(record.bytes()[1021..], [0xAA, 0x33, 0x44]);
+    }
+
+    #[test]
+    fn the_start_needs_no_fixups() {
+        let bytes = record(1024);
+        let start = Record::decode_start(&bytes).expect("a record");
+        assert_eq!(start.header.used_bytes, 1024);
+        assert_eq!(start.bytes(), &bytes[..510]);
+        let short = record(64);
+        assert_eq!(
+            Record::decode_start(&short)
+                .expect("a record")
+                .bytes()
+                .len(),
+            64
+        );
+        assert!(Record::decode_start(&[0; 1024]).is_err());
     }
 
     #[test]

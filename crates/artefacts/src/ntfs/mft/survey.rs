@@ -1,6 +1,6 @@
 //! What all pieces of an `$MFT` know: every name, and which records carry on which.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use scelle_event::Stamp;
 use scelle_formats::ntfs::paths::{EntryUse, Name, NamePart, NameTable, entry_of};
@@ -29,7 +29,7 @@ pub struct Survey {
     pub(super) table: NameTable,
     /// Base entry and extension entry, sorted.
     extensions: Vec<(u64, u64)>,
-    tools: Mutex<Vec<Box<Tools>>>,
+    tools: Mutex<Vec<Tools>>,
 }
 
 /// What a survey keeps for each extension record.
@@ -62,10 +62,14 @@ impl Part {
         };
         let mut scratch = Scratch::new();
         for (entry, bytes) in (first_entry..).zip(bytes.chunks_exact(head.record_bytes)) {
-            let sound = match Record::decode(bytes, &mut scratch) {
-                Ok(record) => part.record(entry, &record),
+            // Names nearly always end before the first protected word: nothing has to be copied.
+            let mut sound = match Record::decode_start(bytes) {
+                Ok(start) => part.record(entry, &start),
                 Err(_) => continue,
             };
+            if !sound && let Ok(record) = Record::decode(bytes, &mut scratch) {
+                sound = part.names_of(entry, &record);
+            }
             if !sound && let Ok(whole) = Record::decode_whole(bytes, &mut scratch) {
                 part.names_of(entry, &whole);
             }
@@ -98,14 +102,12 @@ impl Part {
     fn names_of(&mut self, entry: u64, record: &Record<'_>) -> bool {
         let header = &record.header;
         for attribute in record.attributes() {
-            // Damage is reported by whoever parses the record.
-            let Ok(attribute) = attribute else {
-                return false;
+            // Damage is reported by whoever parses the record. Attributes are sorted by kind.
+            let attribute = match attribute {
+                Ok(attribute) if attribute.kind <= kind::FILE_NAME => attribute,
+                Err(error) if error.kind <= kind::FILE_NAME => return false,
+                _ => break,
             };
-            // Attributes are sorted by kind.
-            if attribute.kind > kind::FILE_NAME {
-                break;
-            }
             if attribute.kind != kind::FILE_NAME {
                 continue;
             }
@@ -192,7 +194,7 @@ impl Survey {
         result
     }
 
-    fn tools(&self) -> std::sync::MutexGuard<'_, Vec<Box<Tools>>> {
+    fn tools(&self) -> MutexGuard<'_, Vec<Tools>> {
         // Buffers are emptied before each use, whatever a panic left in them.
         self.tools.lock().unwrap_or_else(PoisonError::into_inner)
     }
