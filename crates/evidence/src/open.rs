@@ -8,15 +8,19 @@ use std::{
     sync::Arc,
 };
 
+use scelle_event::EvidencePath;
 use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window, ntfs::BootSector};
 
 use crate::{
-    Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, MapSource, NtfsVolume, Times,
-    Volume, VolumeInfo, VolumeKind, folder, partition::Partitions,
+    Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, MapSource, NtfsVolume,
+    Times, Volume, VolumeInfo, VolumeKind, folder, partition::Partitions,
 };
 
 /// The name of the only entry of a partition whose file system nobody here knows.
 pub const UNKNOWN_ENTRY: &str = "contents";
+
+/// A multiple of every device's sectors.
+const DEVICE_BLOCK_BYTES: u32 = 4096;
 
 /// How a source is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,9 +84,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
     let failed = |error| OpenError::new(path, error);
     let stated = fs::metadata(path).map_err(failed)?;
     let name = base_name(path);
-    let shown: Arc<str> = scelle_event::EvidencePath::from_bytes(&name)
-        .to_string()
-        .into();
+    let shown: Arc<str> = EvidencePath::from_bytes(&name).to_string().into();
     if stated.is_dir() {
         return Ok(Evidence {
             name: shown,
@@ -96,7 +98,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
         });
     }
     let file = FileSource::open(path).map_err(failed)?;
-    let source: Arc<dyn ReadAt> = if options.map && stated.is_file() && !file.is_empty() {
+    let source: Arc<dyn ReadAt> = if !stated.is_file() {
+        Arc::new(Aligned::new(file, DEVICE_BLOCK_BYTES))
+    } else if options.map && !file.is_empty() {
         Arc::new(MapSource::new(file.file()).map_err(failed)?)
     } else {
         Arc::new(file)
@@ -228,16 +232,20 @@ impl Disk {
     fn add_unknown(&mut self, range: Range<u64>) {
         let id = self.unique(format!("at-{}", range.start).into());
         let info = VolumeInfo {
-            id,
+            id: id.clone(),
             kind: VolumeKind::File,
             offset: range.start,
             size_bytes: Some(range.end - range.start),
             label: None,
             cluster_bytes: None,
         };
-        self.evidence.losses.push(loss(ReadError::Unsupported {
-            what: "the file system of a partition",
-        }));
+        self.evidence.losses.push(EvidenceLoss {
+            path: Some(EvidencePath::from_bytes(id.as_bytes())),
+            entry: None,
+            error: ReadError::Unsupported {
+                what: "the file system of a partition",
+            },
+        });
         let source = self.window(range);
         let name = UNKNOWN_ENTRY.as_bytes();
         let volume = FileVolume::new(info, name, Times::default(), source);
