@@ -19,7 +19,7 @@
 //!
 //! A record's binary XML is nearly always an instance of a template: the template is an element
 //! tree with numbered holes, the instance a list of typed values. A template is compiled once a
-//! chunk into a [flat plan](plan), whose members are grouped by name; a record is then a list of
+//! chunk into a flat plan, whose members are grouped by name; a record is then a list of
 //! values that still lie in the chunk, and is shown by walking the plan.
 //!
 //! # Damage
