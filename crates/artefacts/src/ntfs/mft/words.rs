@@ -1,4 +1,4 @@
-//! Flags and numbers as words, without an allocation.
+//! Flags and numbers as words; those that nearly every entry has cost no allocation.
 //!
 //! Sources: [MS-FSCC] 2.6 "File Attributes", 2.1.2.1 "Reparse Tags".
 
