@@ -1,6 +1,6 @@
 //! A consumer that has every record show all that it can, and keeps nothing.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, hint::black_box, io, sync::Arc};
 
 use scelle_event::{Consumer, Context, Observation, Sink, Warning, json};
 
@@ -28,7 +28,7 @@ impl Sink for Shown {
         record.user();
         record.host();
         record.body(&mut |line| {
-            assert!(!line.path.contains('\0'), "a body line holds no NUL");
+            black_box(line);
         });
         for stamp in observation.times {
             self.0.clear();

@@ -65,6 +65,7 @@ pub(crate) fn make(root: &Path) -> anyhow::Result<()> {
     run("umount", &[&text(&mount)?])?;
     planted?;
     fix_serial(&volume)?;
+    number_reserved_records(&volume)?;
 
     let image = root.join("testdata/demo/workstation.raw");
     fs::create_dir_all(image.parent().context("a folder")?)?;
@@ -177,6 +178,28 @@ fn fix_serial(volume: &Path) -> anyhow::Result<()> {
         ensure!(boot[3..7] == *b"NTFS", "a boot sector at {sector}");
         file.seek(SeekFrom::Start(sector + SERIAL_AT))?;
         file.write_all(&SERIAL.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// `mkntfs` leaves the own number of the reserved records at 0; Windows states it.
+fn number_reserved_records(volume: &Path) -> anyhow::Result<()> {
+    const RESERVED: std::ops::Range<u32> = 16..24;
+    const RECORD: u64 = 1024;
+    const OWN_NUMBER_AT: u64 = 0x2C;
+    let mut file = File::options().read(true).write(true).open(volume)?;
+    let mut boot = [0; SECTOR as usize];
+    file.read_exact(&mut boot)?;
+    let cluster_bytes = SECTOR * u64::from(boot[0x0D]);
+    let mft = cluster_bytes * u64::from(boot[0x30]);
+    for number in RESERVED {
+        let at = mft + u64::from(number) * RECORD;
+        let mut signature = [0; 4];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut signature)?;
+        ensure!(signature == *b"FILE", "a record at {at}");
+        file.seek(SeekFrom::Start(at + OWN_NUMBER_AT))?;
+        file.write_all(&number.to_le_bytes())?;
     }
     Ok(())
 }
