@@ -4,11 +4,13 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, DictionaryArray, Int32Array, ListArray, MapArray, PrimitiveArray, StringArray,
-        StructArray,
+        ArrayRef, DictionaryArray, GenericByteArray, Int32Array, ListArray, MapArray,
+        PrimitiveArray, StructArray,
     },
     buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
-    datatypes::{ArrowPrimitiveType, Field, Fields, Int32Type},
+    datatypes::{
+        ArrowPrimitiveType, BinaryType, ByteArrayType, Field, Fields, Int32Type, Utf8Type,
+    },
 };
 
 use crate::Error;
@@ -95,16 +97,21 @@ impl Texts {
     }
 
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, Error> {
-        Ok(Arc::new(self.finish_texts()?))
+        Ok(Arc::new(self.finish_as::<Utf8Type>()?))
     }
 
-    fn finish_texts(&mut self) -> Result<StringArray, Error> {
+    /// The same as bytes that need not be text.
+    pub(crate) fn finish_bytes(&mut self) -> Result<ArrayRef, Error> {
+        Ok(Arc::new(self.finish_as::<BinaryType>()?))
+    }
+
+    fn finish_as<T: ByteArrayType<Offset = i32>>(&mut self) -> Result<GenericByteArray<T>, Error> {
         let mut offsets = Vec::with_capacity(self.ends.len() + 1);
         offsets.push(0);
         offsets.append(&mut self.ends);
         let capacity = self.bytes.len();
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity));
-        StringArray::try_new(
+        GenericByteArray::try_new(
             OffsetBuffer::new(offsets.into()),
             Buffer::from_vec(bytes),
             self.valid.take(),
@@ -159,6 +166,20 @@ impl Words {
         let values = self.values.finish()?;
         let words = keys.and_then(|keys| DictionaryArray::<Int32Type>::try_new(keys, values));
         Ok(Arc::new(words.map_err(arrow_error)?))
+    }
+}
+
+/// Truths, and where one is missing.
+#[derive(Default)]
+pub(crate) struct Bools(Vec<Option<bool>>);
+
+impl Bools {
+    pub(crate) fn push(&mut self, value: Option<bool>) {
+        self.0.push(value);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Option<bool>> {
+        std::mem::take(&mut self.0)
     }
 }
 

@@ -17,6 +17,7 @@ mod schema;
 mod spill;
 mod text_out;
 mod timeline;
+mod typed;
 mod unit;
 mod view;
 mod zone;
@@ -27,5 +28,6 @@ pub use options::{
 };
 pub use schema::{ROW_COLUMNS, WARNING_COLUMNS, row_schema, warning_schema};
 pub use timeline::Timeline;
+pub use typed::{TypedTables, TypedUnit, arrow_schema};
 pub use unit::Unit;
 pub use zone::{ParseZoneError, Zone};

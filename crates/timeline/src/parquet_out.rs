@@ -27,6 +27,7 @@ use parquet::{
     },
     schema::types::ColumnPath,
 };
+use rayon::prelude::*;
 use scelle_parallel::ordered;
 
 use crate::{
@@ -50,7 +51,7 @@ pub(crate) fn write_rows(
     out: impl Write + Send,
     metadata: &Metadata,
 ) -> Result<(), Error> {
-    let table = TableWriter::new(row_schema(), out, metadata)?;
+    let table = TableWriter::new(row_schema(), out, metadata, tuned)?;
     table.write(merge.pieces(), |piece, group| {
         let mut batch = RowBatch::default();
         rows_of(merge, piece, |view| {
@@ -69,7 +70,7 @@ pub(crate) fn write_warnings(
     out: impl Write + Send,
     metadata: &Metadata,
 ) -> Result<(), Error> {
-    let table = TableWriter::new(warning_schema(), out, metadata)?;
+    let table = TableWriter::new(warning_schema(), out, metadata, tuned)?;
     table.write(merge.pieces(), |piece, group| {
         let mut batch = WarningBatch::default();
         warnings_of(merge, piece, |view| {
@@ -91,13 +92,20 @@ pub(crate) struct TableWriter<W: Write + Send> {
 }
 
 impl<W: Write + Send> TableWriter<W> {
-    pub(crate) fn new(schema: SchemaRef, out: W, metadata: &Metadata) -> Result<Self, Error> {
+    pub(crate) fn new(
+        schema: SchemaRef,
+        out: W,
+        metadata: &Metadata,
+        tune: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+    ) -> Result<Self, Error> {
         let pairs = metadata
             .pairs()
             .into_iter()
             .map(|(key, value)| KeyValue::new(key.to_owned(), value))
             .collect();
-        let mut properties = properties().set_key_value_metadata(Some(pairs)).build();
+        let mut properties = tune(properties())
+            .set_key_value_metadata(Some(pairs))
+            .build();
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let properties = Arc::new(properties);
         let parquet = ArrowSchemaConverter::new()
@@ -141,11 +149,41 @@ impl<W: Write + Send> TableWriter<W> {
                     .map_err(|error| io::Error::from(Error::from(error)))
             },
         )?;
-        let mut file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
-        file.finish()?;
-        file.inner_mut().flush()?;
-        Ok(())
+        let file = file.into_inner().unwrap_or_else(PoisonError::into_inner);
+        end(file)
     }
+
+    /// Writes one row group of columns that are not nested, each encoded on any thread.
+    pub(crate) fn write_flat_group(&mut self, batches: &[Vec<ArrayRef>]) -> Result<(), Error> {
+        let number = self.file.flushed_row_groups().len();
+        let fields = self.schema.fields();
+        let chunks = self
+            .factory
+            .create_column_writers(number)?
+            .into_par_iter()
+            .enumerate()
+            .map(|(index, mut column)| {
+                for batch in batches {
+                    for leaf in compute_leaves(&fields[index], &batch[index])? {
+                        column.write(&leaf)?;
+                    }
+                }
+                Ok(column.close()?)
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(append(&mut self.file, chunks)?)
+    }
+
+    /// Ends a file whose groups were written one by one.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        end(self.file)
+    }
+}
+
+fn end<W: Write + Send>(mut file: SerializedFileWriter<W>) -> Result<(), Error> {
+    file.finish()?;
+    file.inner_mut().flush()?;
+    Ok(())
 }
 
 fn append<W: Write + Send>(
@@ -189,10 +227,14 @@ impl Group<'_> {
 
 fn properties() -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
-    let mut builder = WriterProperties::builder()
+    WriterProperties::builder()
         .set_created_by(concat!("scelle ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
-        .set_statistics_enabled(EnabledStatistics::Chunk);
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+}
+
+/// What is known of the columns of a timeline and its warnings.
+fn tuned(mut builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
     // Almost every value differs from all others: a dictionary costs and saves nothing.
     for column in [
         &["time"][..],
