@@ -10,12 +10,12 @@
 //! ```
 
 use scelle_event::{
-    Context, Fields, Observation, Precision, Provenance, Role, Schema, UtcNanos, Value, json,
+    Fields, Observation, Precision, Provenance, Role, Schema, UtcNanos, Value, json,
 };
 
 use crate::{
     blob::{Reader, push_bytes, push_varint},
-    names::Names,
+    names::{Names, Numbered},
 };
 
 const NULL: u8 = 0;
@@ -35,14 +35,13 @@ const WIDE_TIME: u8 = 10;
 /// Appends what a timeline keeps of an observation.
 pub(crate) fn write_fact(
     out: &mut Vec<u8>,
-    names: &Names,
-    context: &Context,
+    names: &mut Numbered,
     observation: &Observation<'_>,
     message: &mut String,
 ) {
     let record = observation.record;
     push_varint(out, names.schema_of(record.schema()).into());
-    write_also(out, names, context, &observation.provenance);
+    write_also(out, names, &observation.provenance);
     let subject = record.subject();
     let subject = subject.as_deref();
     push_option(out, subject);
@@ -68,17 +67,12 @@ pub(crate) fn write_fact(
 }
 
 /// Appends the other places of an observation or of a warning.
-pub(crate) fn write_also(
-    out: &mut Vec<u8>,
-    names: &Names,
-    context: &Context,
-    provenance: &Provenance,
-) {
+pub(crate) fn write_also(out: &mut Vec<u8>, names: &mut Numbered, provenance: &Provenance) {
     let also = &provenance.also;
     push_varint(out, also.len() as u64);
     for (role, span) in also {
         out.push(*role as u8);
-        push_varint(out, names.place_of(context, span).into());
+        push_varint(out, names.place_of(span).into());
         push_varint(out, span.range.start);
         push_varint(out, span.range.end.saturating_sub(span.range.start));
         out.push(span.record.is_some().into());

@@ -8,6 +8,9 @@ use std::{
 };
 
 use scelle_event::{ArtefactId, Context, Layer, Schema, Span, StreamRef};
+use smallvec::SmallVec;
+
+use crate::unit::Shared;
 
 /// All that the rows of one stream, layer and artefact have in common.
 #[derive(Debug)]
@@ -120,7 +123,7 @@ impl Names {
     }
 
     /// The number of the place of a span.
-    pub(crate) fn place_of(&self, context: &Context, span: &Span) -> u32 {
+    fn place_of(&self, context: &Context, span: &Span) -> u32 {
         let stream = context.streams.get(usize::from(span.stream.0));
         let words = (
             context.artefact,
@@ -138,7 +141,7 @@ impl Names {
         )
     }
 
-    pub(crate) fn schema_of(&self, schema: &'static Schema) -> u32 {
+    fn schema_of(&self, schema: &'static Schema) -> u32 {
         let address = std::ptr::from_ref(schema).addr();
         self.intern(
             |known| &mut known.schemas,
@@ -148,7 +151,7 @@ impl Names {
         )
     }
 
-    pub(crate) fn attribute_of(&self, name: &'static str) -> u32 {
+    fn attribute_of(&self, name: &'static str) -> u32 {
         self.intern(
             |known| &mut known.attributes,
             name,
@@ -188,6 +191,68 @@ impl Names {
             return Ordering::Equal;
         }
         self.place(a).artefact.cmp(self.place(b).artefact)
+    }
+}
+
+/// The numbers that one unit of work has asked for: most records ask for the same again.
+pub(crate) struct Numbered {
+    shared: Arc<Shared>,
+    context: Arc<Context>,
+    places: SmallVec<[(StreamRef, Layer, u32); 2]>,
+    schemas: SmallVec<[(&'static Schema, u32); 2]>,
+    attributes: SmallVec<[(&'static str, u32); 4]>,
+}
+
+impl Numbered {
+    pub(crate) fn new(shared: Arc<Shared>, context: Arc<Context>) -> Self {
+        Self {
+            shared,
+            context,
+            places: SmallVec::new(),
+            schemas: SmallVec::new(),
+            attributes: SmallVec::new(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn artefact(&self) -> ArtefactId {
+        self.context.artefact
+    }
+
+    pub(crate) fn place_of(&mut self, span: &Span) -> u32 {
+        for (stream, layer, number) in &self.places {
+            if *stream == span.stream && *layer == span.layer {
+                return *number;
+            }
+        }
+        let number = self.shared.names.place_of(&self.context, span);
+        self.places.push((span.stream, span.layer, number));
+        number
+    }
+
+    pub(crate) fn schema_of(&mut self, schema: &'static Schema) -> u32 {
+        for (known, number) in &self.schemas {
+            if std::ptr::eq(*known, schema) {
+                return *number;
+            }
+        }
+        let number = self.shared.names.schema_of(schema);
+        self.schemas.push((schema, number));
+        number
+    }
+
+    pub(crate) fn attribute_of(&mut self, name: &'static str) -> u32 {
+        for (known, number) in &self.attributes {
+            if *known == name {
+                return *number;
+            }
+        }
+        let number = self.shared.names.attribute_of(name);
+        self.attributes.push((name, number));
+        number
     }
 }
 

@@ -446,7 +446,11 @@ impl RowBatch {
 
     fn is_full(&self) -> bool {
         self.place.rows >= BATCH_ROWS
-            || self.values.size() + self.message.size() + self.subject.size() >= BATCH_BYTES
+            || self.values.size()
+                + self.message.size()
+                + self.subject.size()
+                + self.place.also.stream.size()
+                >= BATCH_BYTES
     }
 
     fn finish(&mut self) -> Result<Vec<ArrayRef>, Error> {

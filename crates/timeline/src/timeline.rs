@@ -1,11 +1,12 @@
 //! The timeline as a consumer of observations.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use scelle_event::{Consumer, Context, UtcNanos};
+use scelle_event::{ArtefactId, Consumer, Context, UtcNanos};
 
 use crate::{
     Error, Format, Metadata, Options, Output, Summary, Unit,
@@ -16,7 +17,7 @@ use crate::{
     run::{Raw, Run},
     spill::Spill,
     text_out,
-    unit::{Counts, Shared},
+    unit::{Counts, Part, Shared},
 };
 
 /// Takes observations, keeps one row for each distinct moment, and writes them in order.
@@ -27,19 +28,24 @@ use crate::{
 pub struct Timeline {
     shared: Arc<Shared>,
     metadata: Metadata,
-    /// Past this many bytes a raw run is packed.
-    raw_bytes: usize,
-    spill: Spill,
+    /// Past this many bytes the rows that came in are packed.
+    row_bytes: usize,
+    /// Past this many bytes the warnings that came in are packed.
+    warning_bytes: usize,
     state: Mutex<State>,
     /// Buffers of units that were joined, to be filled again: fresh memory costs page faults.
     spare: Mutex<Vec<Raw>>,
 }
+
+/// Larger buffers are rare, and are given back.
+const SPARE_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
     rows: Table,
     warnings: Table,
     counts: Counts,
+    artefacts: BTreeMap<ArtefactId, u64>,
 }
 
 /// Rows of one table: what was packed, and what came since.
@@ -52,18 +58,20 @@ struct Table {
 impl Timeline {
     /// An empty timeline.
     pub fn new(options: Options) -> Self {
-        // Half for rows as they come in, half for rows that are packed.
+        // Half for rows and warnings as they come in, half for what is packed.
         let half = options.memory_bytes / 2;
+        let warning_bytes = half / 4;
         Self {
             shared: Arc::new(Shared {
                 names: Names::default(),
                 from: options.from,
                 to: options.to,
                 zone: options.zone,
+                spill: Spill::new(half, options.spill),
             }),
             metadata: options.metadata,
-            raw_bytes: half,
-            spill: Spill::new(half, options.spill),
+            row_bytes: half - warning_bytes,
+            warning_bytes,
             state: Mutex::default(),
             spare: Mutex::default(),
         }
@@ -85,7 +93,7 @@ impl Timeline {
         let rows = state.rows.sorted(names);
         let warnings = state.warnings.sorted(names);
         for output in outputs {
-            let merge = |runs, piece_rows| Merge::new(runs, names, &self.spill, piece_rows);
+            let merge = |runs, piece_rows| Merge::new(runs, names, &self.shared.spill, piece_rows);
             match output.format {
                 Format::Parquet => {
                     parquet_out::write_rows(
@@ -109,12 +117,12 @@ impl Timeline {
                 }
             }
         }
-        Ok(state.counts.summary())
+        Ok(state.counts.summary(state.artefacts))
     }
 }
 
 impl Counts {
-    fn summary(self) -> Summary {
+    fn summary(self, artefacts: BTreeMap<ArtefactId, u64>) -> Summary {
         let moment = |rank| UtcNanos::from_nanos(nanos_of(rank));
         Summary {
             rows: self.rows,
@@ -122,7 +130,7 @@ impl Counts {
             undated: self.undated,
             outside: self.outside,
             undated_left_out: self.undated_left_out,
-            artefacts: self.artefacts,
+            artefacts,
             first: self.span.map(|(first, _)| moment(first)),
             last: self.span.map(|(_, last)| moment(last)),
         }
@@ -130,23 +138,30 @@ impl Counts {
 }
 
 impl Table {
-    fn join(
-        &mut self,
-        unit: &Raw,
-        raw_bytes: usize,
-        names: &Names,
-        spill: &Spill,
-    ) -> Result<(), Error> {
-        if unit.entries.is_empty() {
-            return Ok(());
+    fn join(&mut self, part: &mut Part, bytes: usize, shared: &Shared) -> Result<(), Error> {
+        if let Some(error) = part.error.take() {
+            return Err(error);
         }
-        let is_full = self.open.bytes() + unit.bytes() > raw_bytes;
-        if (is_full || !self.open.has_room_for(unit)) && !self.open.entries.is_empty() {
-            self.open.sort(names);
-            self.packed.push(Run::Packed(self.open.pack(spill)?));
+        // Runs stay in the order of the input: it decides between rows that nothing tells apart.
+        if !part.packed.is_empty() {
+            self.seal(shared)?;
+            self.packed.extend(part.packed.drain(..).map(Run::Packed));
+        }
+        let is_full = self.open.bytes() + part.raw.bytes() > bytes;
+        if is_full || !self.open.has_room_for(&part.raw) {
+            self.seal(shared)?;
+        }
+        self.open.append(&part.raw);
+        Ok(())
+    }
+
+    fn seal(&mut self, shared: &Shared) -> Result<(), Error> {
+        if !self.open.entries.is_empty() {
+            self.open.sort(&shared.names);
+            self.packed
+                .push(Run::Packed(self.open.pack(&shared.spill)?));
             self.open.clear();
         }
-        self.open.append(unit);
         Ok(())
     }
 
@@ -178,21 +193,24 @@ impl Consumer for Timeline {
     fn join(&self, mut unit: Unit) -> io::Result<()> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *guard;
-        let names = &self.shared.names;
-        for (table, rows) in [
-            (&mut state.rows, &unit.rows),
-            (&mut state.warnings, &unit.warnings),
-        ] {
-            table.join(rows, self.raw_bytes, names, &self.spill)?;
-        }
+        let shared = &*self.shared;
+        state.rows.join(&mut unit.rows, self.row_bytes, shared)?;
+        state
+            .warnings
+            .join(&mut unit.warnings, self.warning_bytes, shared)?;
         state.counts.add(&unit.counts);
+        if unit.counts.rows > 0 {
+            *state.artefacts.entry(unit.artefact()).or_default() += unit.counts.rows;
+        }
         drop(guard);
-        let mut rows = std::mem::take(&mut unit.rows);
+        let mut rows = std::mem::take(&mut unit.rows.raw);
         rows.clear();
-        self.spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(rows);
+        if rows.arena.capacity() <= SPARE_BYTES {
+            self.spare
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(rows);
+        }
         Ok(())
     }
 }

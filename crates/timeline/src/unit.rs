@@ -1,22 +1,24 @@
 //! Observations of one unit of work, folded into rows.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
 };
 
 use scelle_event::{
-    ArtefactId, Context, Meaning, Meanings, Moment, Observation, Provenance, Sink, Span, Stamp,
-    UtcNanos, Warning,
+    ArtefactId, Context, Meaning, Meanings, Moment, Observation, Precision, Provenance, Sink,
+    Stamp, UtcNanos, Warning,
 };
 use smallvec::SmallVec;
 
 use crate::{
-    Zone,
+    Error, Zone,
     blob::{Basis, BlobWriter, Head, Row, UNDATED, push_bytes, rank},
     fact,
-    names::Names,
-    run::{Entry, Raw},
+    names::{Names, Numbered},
+    run::{Entry, Packed, Raw},
+    spill::Spill,
 };
 
 /// What every unit needs to know.
@@ -25,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) from: Option<UtcNanos>,
     pub(crate) to: Option<UtcNanos>,
     pub(crate) zone: Option<Zone>,
+    pub(crate) spill: Spill,
 }
 
 /// Rows counted on their way.
@@ -35,7 +38,6 @@ pub(crate) struct Counts {
     pub(crate) outside: u64,
     pub(crate) undated_left_out: u64,
     pub(crate) warnings: u64,
-    pub(crate) artefacts: BTreeMap<ArtefactId, u64>,
     pub(crate) span: Option<(u128, u128)>,
 }
 
@@ -47,9 +49,6 @@ impl Counts {
         self.outside += other.outside;
         self.undated_left_out += other.undated_left_out;
         self.warnings += other.warnings;
-        for (artefact, rows) in &other.artefacts {
-            *self.artefacts.entry(artefact).or_default() += rows;
-        }
         if let Some((first, last)) = other.span {
             self.widen(first);
             self.widen(last);
@@ -64,15 +63,41 @@ impl Counts {
     }
 }
 
+/// Rows of one unit, of one table. A parser may put all it finds into one unit: past a bound
+/// they are packed before they are joined.
+#[derive(Default)]
+pub(crate) struct Part {
+    pub(crate) packed: Vec<Packed>,
+    pub(crate) raw: Raw,
+    /// What kept the unit from packing; joining it says so.
+    pub(crate) error: Option<Error>,
+}
+
+/// Past this many bytes a unit is packed.
+const UNIT_BYTES: usize = 48 << 20;
+
+impl Part {
+    fn bound(&mut self, shared: &Shared) {
+        if self.raw.bytes() < UNIT_BYTES {
+            return;
+        }
+        if self.error.is_none() {
+            self.raw.sort(&shared.names);
+            match self.raw.pack(&shared.spill) {
+                Ok(packed) => self.packed.push(packed),
+                Err(error) => self.error = Some(error),
+            }
+        }
+        self.raw.clear();
+    }
+}
+
 /// The rows and warnings of one unit of work.
 pub struct Unit {
-    shared: Arc<Shared>,
-    context: Arc<Context>,
-    pub(crate) rows: Raw,
-    pub(crate) warnings: Raw,
+    names: Numbered,
+    pub(crate) rows: Part,
+    pub(crate) warnings: Part,
     pub(crate) counts: Counts,
-    /// The places met so far; most units meet one.
-    places: SmallVec<[(Span, u32); 2]>,
     ordinals: Ordinals,
     warning_ordinals: Ordinals,
     message: String,
@@ -81,34 +106,29 @@ pub struct Unit {
 impl Unit {
     pub(crate) fn new(shared: Arc<Shared>, context: Arc<Context>, rows: Raw) -> Self {
         Self {
-            shared,
-            context,
-            rows,
-            warnings: Raw::default(),
+            names: Numbered::new(shared, context),
+            rows: Part {
+                raw: rows,
+                ..Part::default()
+            },
+            warnings: Part::default(),
             counts: Counts::default(),
-            places: SmallVec::new(),
             ordinals: Ordinals::default(),
             warning_ordinals: Ordinals::default(),
             message: String::new(),
         }
     }
 
+    /// The artefact that all rows of the unit are of.
+    pub(crate) fn artefact(&self) -> ArtefactId {
+        self.names.artefact()
+    }
+
     fn head(&mut self, provenance: &Provenance) -> Head {
         let span = &provenance.primary;
-        let known = self
-            .places
-            .iter()
-            .find(|(known, _)| known.stream == span.stream && known.layer == span.layer);
-        let place = match known {
-            Some((_, place)) => *place,
-            None => {
-                let place = self.shared.names.place_of(&self.context, span);
-                self.places.push((span.clone(), place));
-                place
-            }
-        };
+        let place = self.names.place_of(span);
         let length = span.range.end.saturating_sub(span.range.start);
-        let words = self.shared.names.place(place);
+        let words = self.names.shared().names.place(place);
         Head {
             key: words.record_key(span.range.start, length, span.record),
             place,
@@ -118,7 +138,7 @@ impl Unit {
     }
 
     fn is_wanted(&mut self, at: u128) -> bool {
-        let shared = &*self.shared;
+        let shared = self.names.shared();
         if shared.from.is_none() && shared.to.is_none() {
             return true;
         }
@@ -136,7 +156,7 @@ impl Unit {
 impl Sink for Unit {
     fn observe(&mut self, observation: &Observation<'_>) {
         let head = self.head(&observation.provenance);
-        let mut drafts = fold(observation.times, self.shared.zone.as_ref());
+        let mut drafts = fold(observation.times, self.names.shared().zone.as_ref());
         let first = self.ordinals.take(head.key, drafts.len());
         for (draft, ordinal) in drafts.iter_mut().zip(first..) {
             draft.ordinal = ordinal;
@@ -146,56 +166,46 @@ impl Sink for Unit {
             return;
         }
         let offset = observation.provenance.primary.range.start;
-        let start = self.rows.arena.len();
-        let blob = BlobWriter::new(&mut self.rows.arena, &head);
+        let Raw { arena, entries } = &mut self.rows.raw;
+        let start = arena.len();
+        let blob = BlobWriter::new(arena, &head);
         let mut text = Vec::new();
         for draft in &drafts {
-            let row = draft.row(&self.shared.names, &mut text);
-            let row = blob.row(&mut self.rows.arena, &row);
-            self.rows
-                .entries
-                .push(Entry::new(draft.at, offset, start, row));
+            let row = draft.row(&mut self.names, &mut text);
+            let row = blob.row(arena, &row);
+            entries.push(Entry::new(draft.at, offset, start, row));
             if draft.at == UNDATED {
                 self.counts.undated += 1;
             } else {
                 self.counts.widen(draft.at);
             }
         }
-        blob.end_of_rows(&mut self.rows.arena);
-        fact::write_fact(
-            &mut self.rows.arena,
-            &self.shared.names,
-            &self.context,
-            observation,
-            &mut self.message,
-        );
-        blob.finish(&mut self.rows.arena);
-        let rows = drafts.len() as u64;
-        self.counts.rows += rows;
-        *self
-            .counts
-            .artefacts
-            .entry(self.context.artefact)
-            .or_default() += rows;
+        blob.end_of_rows(arena);
+        fact::write_fact(arena, &mut self.names, observation, &mut self.message);
+        blob.finish(arena);
+        self.counts.rows += drafts.len() as u64;
+        self.rows.bound(self.names.shared());
     }
 
     fn warn(&mut self, warning: Warning) {
         let head = self.head(&warning.provenance);
         let ordinal = self.warning_ordinals.take(head.key, 1);
         let offset = warning.provenance.primary.range.start;
-        let out = &mut self.warnings.arena;
+        let Raw {
+            arena: out,
+            entries,
+        } = &mut self.warnings.raw;
         let start = out.len();
         let blob = BlobWriter::new(out, &head);
         let row = blob.row(out, &Row::timeless(ordinal));
         blob.end_of_rows(out);
-        fact::write_also(out, &self.shared.names, &self.context, &warning.provenance);
+        fact::write_also(out, &mut self.names, &warning.provenance);
         push_bytes(out, warning.loss.name().as_bytes());
         push_bytes(out, warning.cause.as_bytes());
         blob.finish(out);
-        self.warnings
-            .entries
-            .push(Entry::new(UNDATED, offset, start, row));
+        entries.push(Entry::new(UNDATED, offset, start, row));
         self.counts.warnings += 1;
+        self.warnings.bound(self.names.shared());
     }
 }
 
@@ -204,7 +214,27 @@ impl Sink for Unit {
 #[derive(Default)]
 struct Ordinals {
     last: Option<(u64, u32)>,
-    earlier: HashMap<u64, u32>,
+    earlier: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+}
+
+/// A record key is a hash already, of a kind that evidence can't steer.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
 }
 
 impl Ordinals {
@@ -273,7 +303,7 @@ fn fold(times: &[Stamp], zone: Option<&Zone>) -> SmallVec<[Draft; 8]> {
         drafts.push(Draft {
             stamp: Stamp {
                 moment: Moment::Utc(UtcNanos::from_nanos(0)),
-                precision: scelle_event::Precision(0),
+                precision: Precision(0),
                 meaning: Meaning::Recorded,
                 attribute: None,
             },
@@ -310,7 +340,7 @@ fn place_in_time(moment: &Moment, zone: Option<&Zone>) -> (u128, Basis) {
 }
 
 impl Draft {
-    fn row<'a>(&self, names: &Names, text: &'a mut Vec<u8>) -> Row<'a> {
+    fn row<'a>(&self, names: &mut Numbered, text: &'a mut Vec<u8>) -> Row<'a> {
         let attribute = self.stamp.attribute.map(|name| names.attribute_of(name));
         let mut local_nanos = 0;
         text.clear();
