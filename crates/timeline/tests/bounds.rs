@@ -1,58 +1,10 @@
-//! Memory is bounded, whatever the number of rows; threads and memory leave no trace in the files.
+//! Threads, memory and spilling leave no trace in the files.
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-};
-
 use scelle_event::{Consumer, Meaning, Span};
-use scelle_parallel::ordered;
 use scelle_timeline::{Format, Options, Output, Timeline};
-use support::{Seen, Shared, Thing, context, stamp};
-
-/// Units of records with moments in a fixed shuffle, made on any thread and joined in order.
-fn feed(timeline: &Timeline, units: usize, records: u64) {
-    let context = context("payload", "vol/$MFT", "test.things");
-    ordered(
-        units,
-        rayon::current_num_threads() * 4,
-        |number, _| {
-            let mut unit = timeline.unit(&context);
-            for index in 0..records {
-                let id = number as u64 * records + index;
-                let at = |salt: u64| {
-                    let mixed = (id ^ salt << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                    1_600_000_000_000_000_000 + i128::from(mixed >> 14) * 100
-                };
-                let path = format!("C:\\Users\\canary{}\\AppData\\file-{id}.dat", id % 97);
-                Seen {
-                    times: vec![
-                        stamp(at(0), Meaning::Created).in_attribute("si"),
-                        stamp(at(1), Meaning::Modified).in_attribute("si"),
-                        stamp(at(1), Meaning::Changed).in_attribute("si"),
-                        stamp(at(0), Meaning::Created).in_attribute("fn"),
-                    ],
-                    provenance: Span::new(id * 1024..(id + 1) * 1024).numbered(id).into(),
-                    record: Thing {
-                        message: format!("{path} ({id} bytes)"),
-                        name: Some(path),
-                        size_bytes: id,
-                        delta: Some(-1),
-                        is_odd: Some(id % 2 == 1),
-                        tree: Some(vec![id, id + 1]),
-                        ..Thing::default()
-                    },
-                }
-                .give(&mut unit);
-            }
-            unit
-        },
-        |unit| timeline.join(unit),
-    )
-    .expect("within memory, or spilled");
-}
+use support::{Seen, Shared, Thing, context, feed, stamp};
 
 fn bytes(options: Options, format: Format, threads: usize, units: usize) -> (Vec<u8>, Vec<u8>) {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -121,69 +73,4 @@ fn past_the_grant_without_a_folder_is_an_error() {
         })
         .expect("64 KiB are soon full");
     assert!(error.to_string().contains("name a folder"), "{error}");
-}
-
-/// Anonymous memory of this process, in KiB.
-fn rss_anon() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// Writes nowhere: what a file holds is no memory of ours.
-struct Nowhere;
-
-impl std::io::Write for Nowhere {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Three million rows, as many as a `$MFT` of 1 GiB gives. Alone in its process it is exact;
-/// beside the other tests of this file it only counts too much.
-#[test]
-fn three_million_rows_stay_under_512_mib() {
-    if rss_anon().is_none() {
-        eprintln!("SKIPPED, no /proc/self/status: memory of three million rows");
-        return;
-    }
-    let peak = Arc::new(AtomicU64::new(0));
-    let done = Arc::new(AtomicBool::new(false));
-    let watch = {
-        let (peak, done) = (peak.clone(), done.clone());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it watches; the pool has the work"
-        )]
-        std::thread::spawn(move || {
-            while !done.load(Relaxed) {
-                peak.fetch_max(rss_anon().unwrap_or(0), Relaxed);
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        })
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let timeline = Timeline::new(Options {
-        spill: Some(folder.path().into()),
-        ..Options::default()
-    });
-    feed(&timeline, 1_000, 1_000);
-    let summary = timeline
-        .finish(vec![Output {
-            format: Format::Parquet,
-            rows: Box::new(Nowhere),
-            warnings: Box::new(Nowhere),
-        }])
-        .expect("within memory, or spilled");
-    done.store(true, Relaxed);
-    watch.join().expect("no panic");
-    let peak = peak.load(Relaxed);
-    eprintln!("peak {peak} KiB for {} rows", summary.rows);
-    assert_eq!(summary.rows, 3_000_000);
-    assert!(peak > 100_000, "measured: {peak} KiB");
-    assert!(peak < 512 << 10, "{peak} KiB");
 }

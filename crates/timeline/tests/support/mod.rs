@@ -11,8 +11,9 @@ use std::{
 
 use scelle_event::{
     Column, ColumnKind, Consumer, Context, Fields, Loss, Meaning, Moment, Nested, Observation,
-    Precision, Provenance, Record, Schema, Sink, Stamp, Tree, UtcNanos, Value, Warning,
+    Precision, Provenance, Record, Schema, Sink, Span, Stamp, Tree, UtcNanos, Value, Warning,
 };
+use scelle_parallel::ordered;
 use scelle_timeline::{Format, Options, Output, Summary, Timeline};
 
 pub(crate) static SCHEMA: Schema = Schema {
@@ -197,4 +198,46 @@ pub(crate) fn json_lines(text: &[u8]) -> Vec<serde_json::Value> {
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect()
+}
+
+/// Units of records with moments in a fixed shuffle, made on any thread and joined in order.
+pub(crate) fn feed(timeline: &Timeline, units: usize, records: u64) {
+    let context = context("payload", "vol/$MFT", "test.things");
+    ordered(
+        units,
+        rayon::current_num_threads() * 4,
+        |number, _| {
+            let mut unit = timeline.unit(&context);
+            for index in 0..records {
+                let id = number as u64 * records + index;
+                let at = |salt: u64| {
+                    let mixed = (id ^ salt << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                    1_600_000_000_000_000_000 + i128::from(mixed >> 14) * 100
+                };
+                let path = format!("C:\\Users\\canary{}\\AppData\\file-{id}.dat", id % 97);
+                Seen {
+                    times: vec![
+                        stamp(at(0), Meaning::Created).in_attribute("si"),
+                        stamp(at(1), Meaning::Modified).in_attribute("si"),
+                        stamp(at(1), Meaning::Changed).in_attribute("si"),
+                        stamp(at(0), Meaning::Created).in_attribute("fn"),
+                    ],
+                    provenance: Span::new(id * 1024..(id + 1) * 1024).numbered(id).into(),
+                    record: Thing {
+                        message: format!("{path} ({id} bytes)"),
+                        name: Some(path),
+                        size_bytes: id,
+                        delta: Some(-1),
+                        is_odd: Some(id % 2 == 1),
+                        tree: Some(vec![id, id + 1]),
+                        ..Thing::default()
+                    },
+                }
+                .give(&mut unit);
+            }
+            unit
+        },
+        |unit| timeline.join(unit),
+    )
+    .expect("within memory, or spilled");
 }
