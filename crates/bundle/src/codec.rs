@@ -315,7 +315,8 @@ fn unzstd(
                 return Err(TOO_MUCH.into());
             }
             output(&made[..count]);
-            if source.pos() == count_of(&source) && count < made.len() {
+            // A further call at a frame's end would begin to wait for another frame.
+            if source.pos() == source.src.len() && (hint == 0 || count < made.len()) {
                 break;
             }
         }
@@ -327,10 +328,6 @@ fn unzstd(
         return Err(TOO_LITTLE.into());
     }
     Ok(())
-}
-
-fn count_of(buffer: &zstd::stream::raw::InBuffer<'_>) -> usize {
-    buffer.src.len()
 }
 
 fn zstd_frame(bytes: &[u8]) -> Vec<u8> {

@@ -12,18 +12,21 @@ mod file_line;
 mod key;
 mod ledger;
 mod names;
+mod open;
 mod output;
 mod reader;
 mod records;
 mod seal;
 mod stored;
 mod text;
+mod verify;
 mod writer;
 mod zip;
 
 pub use codec::Compression;
 pub use error::Error;
 pub use key::{Certificate, SealKey};
+pub use open::Bundle;
 pub use output::{Output, PartialFile};
 pub use records::{
     Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
@@ -31,4 +34,7 @@ pub use records::{
 };
 pub use seal::Sealed;
 pub use text::grouped;
+pub use verify::{
+    Problem, Scope, Signer, Verdict, Verification, VerifyOptions, verify, verify_bag,
+};
 pub use writer::{Added, BundleWriter, Options, Source, Stream};

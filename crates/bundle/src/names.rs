@@ -287,7 +287,7 @@ fn device_letter(name: &[u8]) -> bool {
 }
 
 /// 64 bits of BLAKE3 of the folded name.
-fn folded_key(name: &str) -> u64 {
+pub(crate) fn folded_key(name: &str) -> u64 {
     let hash = blake3::hash(fold(name).as_bytes());
     let mut key = [0; 8];
     key.copy_from_slice(&hash.as_bytes()[..8]);
@@ -295,7 +295,7 @@ fn folded_key(name: &str) -> u64 {
 }
 
 /// A name as a file system that ignores case sees it, or more alike than that.
-pub(crate) fn fold(name: &str) -> String {
+fn fold(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
     }

@@ -312,3 +312,51 @@ impl Members<'_> {
         }))
     }
 }
+
+/// Decodes a member whose size nobody stated, to find where it ends: compressed bytes, bytes,
+/// CRC. `None` where it is cut, or stored (which shows no end).
+pub(crate) fn decode_at(
+    source: &dyn ReadAt,
+    method: Method,
+    data_at: u64,
+) -> Option<(u64, u64, u32)> {
+    use std::io::Read as _;
+    let mut input = std::io::BufReader::new(SourceReader {
+        source,
+        at: data_at,
+    });
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut size = 0;
+    match method {
+        Method::Store => None,
+        // Whether another frame follows is not to be seen in front of a descriptor.
+        Method::Zstd => None,
+        Method::Deflate => {
+            let mut decoder = flate2::bufread::DeflateDecoder::new(&mut input);
+            loop {
+                let count = decoder.read(&mut buffer).ok()?;
+                if count == 0 {
+                    break;
+                }
+                crc.update(&buffer[..count]);
+                size += count as u64;
+            }
+            Some((decoder.total_in(), size, crc.finalize()))
+        }
+    }
+}
+
+/// A source read from a place on.
+struct SourceReader<'a> {
+    source: &'a dyn ReadAt,
+    at: u64,
+}
+
+impl std::io::Read for SourceReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.source.read_at(self.at, out)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}

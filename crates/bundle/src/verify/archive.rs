@@ -1,0 +1,347 @@
+//! Checking an archive.
+
+use std::collections::{HashMap, HashSet};
+
+use scelle_formats::{Hasher, ReadAt, ReadAtExt as _};
+
+use super::{
+    Problems, Scope, Verification, VerifyOptions, conclude,
+    payload::{self, Expected},
+    tags::{self, Order, Seal},
+    unfinished,
+};
+use crate::{
+    Certificate,
+    checkpoint::{self, Head, LISTS, Segments},
+    key::ARMOUR_LIMIT,
+    names,
+    reader::{ArchiveReader, Member},
+    records::AuditChain,
+    text::hex,
+    writer::SIGNER,
+};
+
+/// Bytes of the archive that are hashed at a time.
+const HASH_STEP_BYTES: usize = 1 << 20;
+/// More tag files than this are refused: each is kept in memory.
+const MOST_TAGS: usize = 1 << 20;
+/// The longest line of the audit log.
+const AUDIT_LINE_BYTES: usize = 1 << 20;
+
+/// One archive under check.
+pub(super) struct Check<'a> {
+    pub(super) archive: ArchiveReader<'a>,
+    pub(super) folder: &'a str,
+    pub(super) problems: &'a Problems,
+    pub(super) options: &'a VerifyOptions,
+    /// Compressed bytes of the segments of large members.
+    pub(super) segments: HashMap<String, Vec<u64>>,
+}
+
+pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verification {
+    let scope = if options.member.is_some() {
+        Scope::Member
+    } else {
+        Scope::Archive
+    };
+    let mut verification = Verification::new(scope);
+    let problems = Problems::default();
+    let archive = match ArchiveReader::open(source) {
+        Ok(archive) => archive,
+        Err(what) => return unfinished::check(source, what, verification, options),
+    };
+    let signer = archive
+        .folder()
+        .and_then(|folder| {
+            let mut check = Check {
+                archive,
+                folder: &folder,
+                problems: &problems,
+                options,
+                segments: HashMap::new(),
+            };
+            check.run(&mut verification)
+        })
+        .unwrap_or_else(|what| {
+            problems.note(what);
+            None
+        });
+    conclude(verification, signer.as_ref(), problems, options)
+}
+
+impl Check<'_> {
+    /// All of it; an error where the archive is too confused to go on.
+    fn run(&mut self, verification: &mut Verification) -> Result<Option<Certificate>, String> {
+        let tags = self.survey()?;
+        let read = |name: &str, limit: u64| self.read_tag(&tags, name, limit);
+        let manifest = read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT)
+            .ok_or_else(|| "without its tag manifest nothing can be checked".to_owned())?;
+        let certificate = read(SIGNER, ARMOUR_LIMIT);
+        let signature = tags
+            .last()
+            .filter(|member| member.name.starts_with("signatures/"))
+            .and_then(|member| Some((&*member.name, read(&member.name, ARMOUR_LIMIT)?)));
+        let signer = tags::check_seal(
+            &Seal {
+                manifest: &manifest,
+                signature: signature.as_ref().map(|(name, text)| (*name, &text[..])),
+                certificate: certificate.as_deref(),
+            },
+            verification,
+            self.problems,
+        );
+        let prefixes = self.check_checkpoints(&tags, signer.as_ref());
+        let (lists, prefixes) = prefixes;
+        let expected = Expected {
+            lists: &lists,
+            tags: &tags,
+        };
+        let (_, outcome) = rayon::join(
+            || self.check_prefixes(&prefixes),
+            || payload::check(self, &expected),
+        );
+        let outcome = outcome?;
+        verification.files = outcome.files;
+        verification.bytes = outcome.bytes;
+        verification.payload = outcome.payload.map(|hash| hex(&hash));
+        tags::check_tag_manifest(&manifest, &outcome.tag_hashes, self.problems);
+        let collection = self.read_tag(&tags, tags::COLLECTION, tags::COLLECTION_LIMIT);
+        let bag_info = self.read_tag(&tags, tags::BAG_INFO, ARMOUR_LIMIT);
+        tags::check_words(
+            collection.as_deref(),
+            bag_info.as_deref(),
+            Some(self.folder),
+            verification,
+            self.problems,
+        );
+        Ok(signer)
+    }
+
+    /// Goes over the central directory: places, names, order. Gives the tag files.
+    fn survey(&self) -> Result<Vec<Member>, String> {
+        let mut members = self.archive.members(self.folder);
+        let mut order = Order::default();
+        let mut tags = Vec::new();
+        let mut files: Vec<u64> = Vec::new();
+        let mut folders: HashSet<u64> = HashSet::new();
+        let mut last_folder = String::new();
+        while let Some(member) = members.next_member()? {
+            let name = &member.name;
+            if let Some(what) = names::complaint(name) {
+                self.problems.of(name, format!("its name {what}"));
+            }
+            if let Err(what) = order.next(name) {
+                self.problems.of(name, what);
+            }
+            files.push(names::folded_key(name));
+            let parent = name.rfind('/').map_or("", |at| &name[..at]);
+            if parent != last_folder {
+                for (at, _) in name.match_indices('/') {
+                    folders.insert(names::folded_key(&name[..at]));
+                }
+                parent.clone_into(&mut last_folder);
+            }
+            if !name.starts_with("data/") {
+                if tags.len() == MOST_TAGS {
+                    return Err("there are too many files beside the payload".into());
+                }
+                tags.push(member);
+            }
+        }
+        if let Err(what) = order.finish() {
+            self.problems.note(what);
+        }
+        files.sort_unstable();
+        let twice = files.windows(2).find(|pair| pair[0] == pair[1]);
+        let inside = files.iter().find(|file| folders.contains(file));
+        for (key, what) in [
+            (
+                twice.map(|pair| pair[0]),
+                "another member has the same name",
+            ),
+            (inside.copied(), "it is a file and a folder at once"),
+        ] {
+            if let Some(key) = key {
+                let name = self.name_of(key)?;
+                self.problems.of(&name, what);
+            }
+        }
+        Ok(tags)
+    }
+
+    /// The first member of that key.
+    fn name_of(&self, key: u64) -> Result<String, String> {
+        let mut members = self.archive.members(self.folder);
+        while let Some(member) = members.next_member()? {
+            if names::folded_key(&member.name) == key {
+                return Ok(member.name);
+            }
+        }
+        Ok(String::new())
+    }
+
+    fn read_tag(&self, tags: &[Member], name: &str, limit: u64) -> Option<Vec<u8>> {
+        let Some(member) = tags::find(tags, name) else {
+            self.problems.of(name, "it is missing");
+            return None;
+        };
+        let read = self.archive.read(self.folder, member, &[], limit);
+        read.map_err(|what| self.problems.of(name, what)).ok()
+    }
+
+    /// Checks the chain of checkpoints, and gathers the segments that they list.
+    ///
+    /// Gives the BLAKE3 of each list's lines over all checkpoints, and what each says of the
+    /// archive before it.
+    fn check_checkpoints(
+        &mut self,
+        tags: &[Member],
+        signer: Option<&Certificate>,
+    ) -> ([blake3::Hash; LISTS.len()], Vec<(String, Head)>) {
+        let mut lists: [blake3::Hasher; LISTS.len()] = Default::default();
+        let mut heads = Vec::new();
+        let mut previous = None;
+        let is_text = |member: &&Member| {
+            member.name.starts_with("records/checkpoints/") && member.name.ends_with(".json")
+        };
+        for member in tags.iter().filter(is_text) {
+            let name = &member.name;
+            let Some(text) = self.read_tag(tags, name, tags::CHECKPOINT_LIMIT) else {
+                continue;
+            };
+            let signature = format!("{}.asc", name.trim_end_matches(".json"));
+            if let (Some(signer), Some(file)) =
+                (signer, self.read_tag(tags, &signature, ARMOUR_LIMIT))
+                && let Err(what) = signer.check(&text, &file)
+            {
+                self.problems
+                    .of(&signature, format!("the signature is not sound: {what}"));
+            }
+            let segments = &mut self.segments;
+            let head = checkpoint::read(&text, |list, line| {
+                lists[list].update(line);
+                lists[list].update(b"\n");
+                if list == 0 {
+                    let line: Segments =
+                        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+                    segments.insert(line.member, line.compressed);
+                }
+                Ok(())
+            });
+            match head {
+                Ok(head) => {
+                    if head.checkpoint != heads.len() as u64 + 1 || head.previous != previous {
+                        self.problems
+                            .of(name, "it does not follow the checkpoint before");
+                    }
+                    if head.length != member.offset {
+                        self.problems.of(
+                            name,
+                            "the archive before it has another length than it says",
+                        );
+                    }
+                    heads.push((name.clone(), head));
+                }
+                Err(what) => self.problems.of(name, what),
+            }
+            previous = Some(blake3::hash(&text).to_hex().to_string());
+        }
+        if !heads.last().is_some_and(|(_, head)| head.last)
+            || heads.iter().rev().skip(1).any(|(_, head)| head.last)
+        {
+            self.problems
+                .note("the last checkpoint, and no other, must say that it is the last");
+        }
+        (lists.map(|hasher| hasher.finalize()), heads)
+    }
+
+    /// Compares what the checkpoints say of the bytes before them.
+    fn check_prefixes(&self, heads: &[(String, Head)]) {
+        if self.options.member.is_some() {
+            return;
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; HASH_STEP_BYTES];
+        let mut at = 0;
+        for (name, head) in heads {
+            while at < head.length {
+                let count = (head.length - at).min(HASH_STEP_BYTES as u64) as usize;
+                match self.archive.source.read_full_at(at, &mut buffer[..count]) {
+                    Ok(read) if read == count => hasher.update(&buffer[..count]),
+                    Ok(_) => {
+                        self.problems.of(name, "the archive before it is cut");
+                        return;
+                    }
+                    Err(error) => {
+                        self.problems.of(name, error.to_string());
+                        return;
+                    }
+                };
+                at += count as u64;
+            }
+            if at != head.length || hasher.finalize().to_hex().as_str() != head.blake3 {
+                self.problems.of(
+                    name,
+                    "the archive's bytes before it are not those that it vouches for",
+                );
+            }
+        }
+    }
+
+    /// Checks a tag file to its last byte; gives its hashes. `lines` sees each of its lines.
+    pub(super) fn hash_tag(
+        &self,
+        member: &Member,
+        chain: Option<&mut AuditChain>,
+    ) -> Option<scelle_formats::Digests> {
+        let name = &member.name;
+        let mut hasher = Hasher::new();
+        let mut crc = crc32fast::Hasher::new();
+        let mut lines = chain.map(|chain| (chain, Vec::new(), false));
+        let none = Vec::new();
+        let segments = self.segments.get(name).unwrap_or(&none);
+        let outcome = self
+            .archive
+            .check_frame(self.folder, member)
+            .and_then(|()| {
+                self.archive
+                    .decode(self.folder, member, segments, &mut |bytes| {
+                        hasher.update(bytes);
+                        crc.update(bytes);
+                        if let Some((chain, line, is_broken)) = &mut lines {
+                            *is_broken |= !follow(chain, line, bytes);
+                        }
+                    })
+            });
+        if let Err(what) = outcome {
+            self.problems.of(name, what);
+            return None;
+        }
+        if crc.finalize() != member.facts.crc32 {
+            self.problems.of(name, "its CRC does not fit its bytes");
+        }
+        if lines.is_some_and(|(_, line, is_broken)| is_broken || !line.is_empty()) {
+            self.problems.of(
+                name,
+                "its lines are not chained: one was altered or taken out",
+            );
+        }
+        Some(hasher.finish())
+    }
+}
+
+/// Feeds bytes to the audit log's chain; whether its links hold.
+fn follow(chain: &mut AuditChain, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let mut holds = true;
+    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if line.len() + piece.len() > AUDIT_LINE_BYTES {
+            return false;
+        }
+        line.extend_from_slice(piece);
+        if let Some(whole) = line.strip_suffix(b"\n") {
+            holds &= chain.check(whole).is_ok();
+            line.clear();
+        }
+    }
+    holds
+}

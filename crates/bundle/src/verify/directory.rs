@@ -1,0 +1,243 @@
+//! Checking a bag that lies in a folder.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use scelle_formats::{Digests, Hasher};
+
+use super::{
+    Problems, Scope, Verification, VerifyOptions, conclude,
+    tags::{self, Seal},
+};
+use crate::{file_line::FileLine, key::ARMOUR_LIMIT, names, text::hex, writer::SIGNER};
+
+const STEP_BYTES: usize = 1 << 20;
+
+pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
+    let mut verification = Verification::new(Scope::Bag);
+    let problems = Problems::default();
+    let bag = Bag {
+        folder,
+        problems: &problems,
+    };
+    let manifest = bag.read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT);
+    let certificate = bag.read(SIGNER, ARMOUR_LIMIT);
+    let signature = bag.signature();
+    let signer = manifest.as_ref().and_then(|manifest| {
+        tags::check_seal(
+            &Seal {
+                manifest,
+                signature: signature.as_ref().map(|(name, text)| (&**name, &text[..])),
+                certificate: certificate.as_deref(),
+            },
+            &mut verification,
+            &problems,
+        )
+    });
+    let mut known = HashSet::new();
+    if let Some(manifest) = &manifest {
+        bag.check_tags(manifest, &mut known);
+    }
+    bag.check_payload(&mut verification, &mut known);
+    verification.payload = bag
+        .hash("manifest-blake3.txt")
+        .map(|digests| hex(&digests.blake3));
+    let collection = bag.read(tags::COLLECTION, tags::COLLECTION_LIMIT);
+    let bag_info = bag.read(tags::BAG_INFO, ARMOUR_LIMIT);
+    tags::check_words(
+        collection.as_deref(),
+        bag_info.as_deref(),
+        None,
+        &mut verification,
+        &problems,
+    );
+    known.insert(names::folded_key(tags::TAG_MANIFEST));
+    if let Some((name, _)) = &signature {
+        known.insert(names::folded_key(name));
+    }
+    bag.check_extra(folder, "", &known);
+    conclude(verification, signer.as_ref(), problems, options)
+}
+
+struct Bag<'a> {
+    folder: &'a Path,
+    problems: &'a Problems,
+}
+
+impl Bag<'_> {
+    /// Where a member lies; only names that were made here lead anywhere.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        if let Some(what) = names::complaint(name) {
+            self.problems.of(name, format!("its name {what}"));
+            return None;
+        }
+        Some(self.folder.join(name))
+    }
+
+    fn open(&self, name: &str) -> Option<File> {
+        let path = self.path(name)?;
+        let opened = path.symlink_metadata().and_then(|metadata| {
+            if metadata.is_file() {
+                File::open(&path)
+            } else {
+                Err(io::Error::other("it is no plain file"))
+            }
+        });
+        match opened {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.problems.of(name, "it is missing");
+                None
+            }
+            Err(error) => {
+                self.problems.of(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn read(&self, name: &str, limit: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self.open(name)?.take(limit + 1).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 > limit => {
+                self.problems.of(name, "it is larger than it may be");
+                None
+            }
+            Ok(_) => Some(bytes),
+            Err(error) => {
+                self.problems.of(name, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn hash(&self, name: &str) -> Option<Digests> {
+        let mut file = self.open(name)?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; STEP_BYTES];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Some(hasher.finish()),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.problems.of(name, error.to_string());
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn signature(&self) -> Option<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.folder.join("signatures")).ok()?;
+        let mut found = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".asc"))
+            .map(|name| format!("signatures/{name}"));
+        let name = found.next()?;
+        let text = self.read(&name, ARMOUR_LIMIT)?;
+        Some((name, text))
+    }
+
+    fn check_tags(&self, manifest: &[u8], known: &mut HashSet<u64>) {
+        for line in manifest.split(|byte| *byte == b'\n') {
+            let Some((hash, name)) = split_line(line) else {
+                if !line.is_empty() {
+                    self.problems
+                        .of(tags::TAG_MANIFEST, "a line is not as it is written");
+                }
+                continue;
+            };
+            known.insert(names::folded_key(name));
+            let found = self.hash(name).map(|digests| hex(&digests.sha256));
+            if found.is_some_and(|found| found != hash) {
+                self.problems.of(
+                    name,
+                    "it was altered: its SHA-256 is not the tag manifest's",
+                );
+            }
+        }
+    }
+
+    fn check_payload(&self, verification: &mut Verification, known: &mut HashSet<u64>) {
+        let open = |name: &str| self.open(name).map(BufReader::new);
+        let (Some(mut files), Some(mut sha256), Some(mut blake3)) = (
+            open("records/files.jsonl"),
+            open("manifest-sha256.txt"),
+            open("manifest-blake3.txt"),
+        ) else {
+            return;
+        };
+        loop {
+            let lines = [&mut files, &mut sha256, &mut blake3].map(|reader| {
+                let mut line = Vec::new();
+                match reader.read_until(b'\n', &mut line) {
+                    Ok(_) => line,
+                    Err(error) => {
+                        self.problems.note(error.to_string());
+                        Vec::new()
+                    }
+                }
+            });
+            if lines.iter().all(Vec::is_empty) {
+                return;
+            }
+            let line = match FileLine::parse(&lines[0]) {
+                Ok(line) => line,
+                Err(what) => {
+                    self.problems.of("records/files.jsonl", what);
+                    return;
+                }
+            };
+            let name = &line.member;
+            verification.files += 1;
+            verification.bytes = verification.bytes.saturating_add(line.member_size());
+            known.insert(names::folded_key(name));
+            let Some((sha256, blake3)) = line.member_hashes() else {
+                self.problems.of(name, "there is no hash of it");
+                continue;
+            };
+            if lines[1] != format!("{sha256}  {name}\n").as_bytes()
+                || lines[2] != format!("{blake3}  {name}\n").as_bytes()
+            {
+                self.problems
+                    .of(name, "the manifests and records/files.jsonl differ");
+            }
+            if let Some(digests) = self.hash(name)
+                && (hex(&digests.sha256) != sha256 || hex(&digests.blake3) != blake3)
+            {
+                self.problems.of(
+                    name,
+                    "it was altered: its hashes are not those of the manifests",
+                );
+            }
+        }
+    }
+
+    /// Names every file that nothing lists.
+    fn check_extra(&self, folder: &Path, prefix: &str, known: &HashSet<u64>) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.problems.of(prefix, error.to_string());
+                return;
+            }
+        };
+        for entry in entries.flatten() {
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.check_extra(&entry.path(), &format!("{name}/"), known);
+            } else if !known.contains(&names::folded_key(&name)) {
+                self.problems.of(&name, "it was added: nothing lists it");
+            }
+        }
+    }
+}
+
+fn split_line(line: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(line).ok()?.split_once("  ")
+}

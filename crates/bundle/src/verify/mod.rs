@@ -1,0 +1,269 @@
+//! Checking a bundle: everything present and unchanged, nothing extra, and who vouches for it.
+//!
+//! Nothing is extracted. The archive is read in order: the central directory tells where each
+//! member must lie, the last checkpoint vouches for every byte before it, and every byte after it
+//! is made again and compared. Memory is some buffers a thread, and 8 bytes a member.
+
+mod archive;
+mod directory;
+mod payload;
+mod tags;
+mod unfinished;
+
+use std::{fmt, path::Path, sync::Mutex};
+
+use scelle_formats::ReadAt;
+
+use crate::{Certificate, Error, text::written_hash};
+
+/// More problems than this are counted and not kept.
+const MOST_PROBLEMS: usize = 1_000;
+
+/// What vouches for a bundle, in the eyes of whoever asks.
+#[derive(Clone, Default)]
+pub struct VerifyOptions {
+    /// Certificates that may vouch for the signer.
+    pub trust: Vec<Certificate>,
+    /// The root that the operator wrote down (BLAKE3 or SHA-256), in any grouping.
+    pub root: Option<String>,
+    /// Check only this payload member, and what vouches for it.
+    pub member: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Unchanged since it was sealed, and vouched for.
+    Sealed,
+    /// Unchanged since it was sealed, by nobody knows whom.
+    SignerUnknown,
+    /// Not as it was sealed.
+    Broken,
+    /// Never sealed: the collection was cut off.
+    Unfinished,
+}
+
+impl Verdict {
+    /// The name used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::SignerUnknown => "signer-unknown",
+            Self::Broken => "broken",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// Something that is wrong with a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The member that it is about, where it is about one.
+    pub member: Option<String>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.member {
+            Some(member) => write!(f, "{member}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Who sealed a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Fingerprint of the key.
+    pub fingerprint: String,
+    /// Its first user id.
+    pub user_id: Option<String>,
+}
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The archive, to its last bit.
+    Archive,
+    /// A bag that was extracted: its files, and not the archive that it came in.
+    Bag,
+    /// One member of an archive, and what vouches for it.
+    Member,
+}
+
+/// The outcome of a check.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What was checked.
+    pub scope: Scope,
+    /// What is wrong; empty where nothing is.
+    pub problems: Vec<Problem>,
+    /// BLAKE3 of the tag manifest, in hex.
+    pub root: Option<String>,
+    /// SHA-256 of the tag manifest, in hex.
+    pub root_sha256: Option<String>,
+    /// The payload id, in hex.
+    pub payload: Option<String>,
+    /// TLP label.
+    pub tlp: Option<String>,
+    /// Whose signatures check.
+    pub signers: Vec<Signer>,
+    /// What vouches: `root`, or fingerprints of trusted certificates.
+    pub vouched_by: Vec<String>,
+    /// Payload files.
+    pub files: u64,
+    /// Payload bytes, before compression.
+    pub bytes: u64,
+}
+
+impl Verification {
+    fn new(scope: Scope) -> Self {
+        Self {
+            verdict: Verdict::Broken,
+            scope,
+            problems: Vec::new(),
+            root: None,
+            root_sha256: None,
+            payload: None,
+            tlp: None,
+            signers: Vec::new(),
+            vouched_by: Vec::new(),
+            files: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// Checks an archive, on the caller's rayon pool.
+///
+/// # Errors
+/// [`Error::Key`] when the root to compare with is no hash. What is wrong with the bundle is no
+/// error but the answer.
+pub fn verify(source: &dyn ReadAt, options: &VerifyOptions) -> Result<Verification, Error> {
+    check_options(options)?;
+    Ok(archive::check(source, options))
+}
+
+/// Checks a bag that was extracted, or packed by another tool and extracted again. The answer is
+/// about the bag's files; the archive that they came in is not there to be checked.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_bag(folder: &Path, options: &VerifyOptions) -> Result<Verification, Error> {
+    check_options(options)?;
+    Ok(directory::check(folder, options))
+}
+
+fn check_options(options: &VerifyOptions) -> Result<(), Error> {
+    match &options.root {
+        Some(root) if written_hash(root).is_none() => Err(Error::key(
+            "the root to compare with",
+            "it is not 64 hex digits",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gathers what is wrong, from many threads.
+#[derive(Default)]
+struct Problems {
+    found: Mutex<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    kept: Vec<(u64, Problem)>,
+    more: u64,
+}
+
+impl Problems {
+    /// About the archive or the seal.
+    fn note(&self, what: impl Into<String>) {
+        self.add(0, None, what.into());
+    }
+
+    /// About a member.
+    fn of(&self, member: &str, what: impl Into<String>) {
+        self.add(0, Some(member.to_owned()), what.into());
+    }
+
+    /// About the payload member of that number: they are told in order.
+    fn of_payload(&self, number: u64, member: &str, what: impl Into<String>) {
+        self.add(number + 1, Some(member.to_owned()), what.into());
+    }
+
+    fn add(&self, order: u64, member: Option<String>, what: String) {
+        let mut found = self
+            .found
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if found.kept.len() < MOST_PROBLEMS {
+            found.kept.push((order, Problem { member, what }));
+        } else {
+            found.more += 1;
+        }
+    }
+
+    fn into_list(self) -> Vec<Problem> {
+        let mut found = self
+            .found
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        found.kept.sort_by_key(|(order, _)| *order);
+        let mut list: Vec<_> = found.kept.into_iter().map(|(_, problem)| problem).collect();
+        if found.more > 0 {
+            list.push(Problem {
+                member: None,
+                what: format!("{} more problems", found.more),
+            });
+        }
+        list
+    }
+}
+
+/// Settles who vouches, once the signature is known to be sound, and with it the verdict.
+fn conclude(
+    mut verification: Verification,
+    signer: Option<&Certificate>,
+    problems: Problems,
+    options: &VerifyOptions,
+) -> Verification {
+    if let Some(wanted) = options.root.as_deref().and_then(written_hash) {
+        let roots = [&verification.root, &verification.root_sha256];
+        if roots.into_iter().flatten().any(|root| *root == wanted) {
+            verification.vouched_by.push("root".to_owned());
+        } else {
+            let have = verification.root.as_deref().unwrap_or("not known");
+            problems.note(format!("the root is {have}, and not {wanted}"));
+        }
+    }
+    if let Some(signer) = signer {
+        for trusted in &options.trust {
+            if trusted.is_same_key(signer) {
+                verification.vouched_by.push(trusted.fingerprint());
+            }
+        }
+    }
+    verification.problems = problems.into_list();
+    verification.verdict = if !verification.problems.is_empty() || signer.is_none() {
+        Verdict::Broken
+    } else if verification.vouched_by.is_empty() {
+        Verdict::SignerUnknown
+    } else {
+        Verdict::Sealed
+    };
+    if verification.verdict == Verdict::SignerUnknown && !options.trust.is_empty() {
+        verification.problems.push(Problem {
+            member: None,
+            what: "none of the trusted certificates vouches for the key that sealed it".to_owned(),
+        });
+    }
+    if verification.verdict != Verdict::Sealed {
+        verification.vouched_by.clear();
+    }
+    verification
+}

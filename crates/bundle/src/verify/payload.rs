@@ -1,0 +1,319 @@
+//! Checking the payload: each member beside its line in `files.jsonl` and in both manifests.
+
+use std::collections::VecDeque;
+
+use rayon::prelude::*;
+use scelle_formats::Digests;
+
+use super::{archive::Check, tags};
+use crate::{
+    checkpoint::LISTS,
+    codec::{Method, SEGMENT_BYTES},
+    file_line::FileLine,
+    reader::{Member, Segment},
+    records::AuditChain,
+    stored::{HASHED_HOLE_BYTES, StreamHasher},
+    text::hex,
+};
+
+/// Members that are checked side by side.
+const BATCH_MEMBERS: usize = 1024;
+/// Their lines and names, in bytes, at most; and their own bytes.
+const BATCH_BYTES: u64 = 64 << 20;
+/// The longest line of `files.jsonl`; a stream of 65,536 pieces has one of some 3 MiB.
+const LINE_BYTES: usize = 16 << 20;
+/// Segments of a large member that are decoded side by side, at most.
+const MOST_SEGMENTS: usize = 8;
+
+/// What earlier steps found.
+pub(super) struct Expected<'a> {
+    /// BLAKE3 of the lines of each list over all checkpoints.
+    pub(super) lists: &'a [blake3::Hash; LISTS.len()],
+    pub(super) tags: &'a [Member],
+}
+
+/// What the payload came to.
+pub(super) struct Outcome {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// BLAKE3 of `manifest-blake3.txt`.
+    pub(super) payload: Option<[u8; 32]>,
+    /// SHA-256 of each tag file that the tag manifest lists, in order.
+    pub(super) tag_hashes: Vec<(String, [u8; 32])>,
+}
+
+/// A payload member and its lines.
+struct Item {
+    number: u64,
+    member: Member,
+    line: Vec<u8>,
+    sha256: Vec<u8>,
+    blake3: Vec<u8>,
+}
+
+pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcome, String> {
+    let mut members = check.archive.members(check.folder);
+    let mut lines = LineReader::new(check, expected.tags, "records/files.jsonl");
+    let mut sha256 = LineReader::new(check, expected.tags, "manifest-sha256.txt");
+    let mut blake3 = LineReader::new(check, expected.tags, "manifest-blake3.txt");
+    let (mut files, mut bytes) = (0, 0u64);
+    let mut batch = Vec::new();
+    let mut batch_bytes = 0;
+    loop {
+        let member = members.next_member()?;
+        let is_end = member.is_none();
+        if let Some(member) = member.filter(|member| member.name.starts_with("data/")) {
+            bytes = bytes.saturating_add(member.facts.size);
+            batch_bytes += member.facts.size;
+            batch.push(Item {
+                number: files,
+                line: lines.next()?,
+                sha256: sha256.next()?,
+                blake3: blake3.next()?,
+                member,
+            });
+            files += 1;
+        }
+        if batch.len() >= BATCH_MEMBERS || batch_bytes >= BATCH_BYTES || is_end {
+            // The largest first, so that no thread begins one when the others are done.
+            batch.sort_by_key(|item: &Item| std::cmp::Reverse(item.member.facts.size));
+            batch
+                .par_iter()
+                .with_max_len(1)
+                .for_each(|item| check_item(check, item));
+            batch.clear();
+            batch_bytes = 0;
+        }
+        if is_end {
+            break;
+        }
+    }
+    for reader in [&mut lines, &mut sha256, &mut blake3] {
+        if !reader.next()?.is_empty() {
+            check.problems.of(
+                reader.name,
+                "it lists a file that is missing from the bundle",
+            );
+        }
+    }
+    let hashes: Vec<Option<Digests>> = expected
+        .tags
+        .par_iter()
+        .map(|member| {
+            let mut chain = AuditChain::default();
+            let is_audit = member.name == "records/audit.jsonl";
+            check.hash_tag(member, is_audit.then_some(&mut chain))
+        })
+        .collect();
+    let mut tag_hashes = Vec::new();
+    let mut payload = None;
+    for (member, digests) in expected.tags.iter().zip(hashes) {
+        let Some(digests) = digests else { continue };
+        let list = LISTS
+            .iter()
+            .position(|list| member.name == format!("records/{list}.jsonl"));
+        if list.is_some_and(|list| expected.lists[list] != digests.blake3) {
+            check
+                .problems
+                .of(&member.name, "its lines are not those of the checkpoints");
+        }
+        if member.name == "manifest-blake3.txt" {
+            payload = Some(digests.blake3);
+        }
+        if member.name != tags::TAG_MANIFEST && !member.name.starts_with("signatures/") {
+            tag_hashes.push((member.name.clone(), digests.sha256));
+        }
+    }
+    Ok(Outcome {
+        files,
+        bytes,
+        payload,
+        tag_hashes,
+    })
+}
+
+fn check_item(check: &Check<'_>, item: &Item) {
+    let name = &item.member.name;
+    let problem = |what: String| check.problems.of_payload(item.number, name, what);
+    let line = match FileLine::parse(&item.line) {
+        _ if item.line.is_empty() => {
+            return problem("it was added: records/files.jsonl has no line for it".into());
+        }
+        Ok(line) => line,
+        Err(what) => return problem(format!("records/files.jsonl: {what}")),
+    };
+    if line.member != *name {
+        return problem(format!(
+            "records/files.jsonl has {:?} in its place: a file was added, taken out or moved",
+            line.member
+        ));
+    }
+    let Some((sha256, blake3)) = line.member_hashes() else {
+        return problem("records/files.jsonl has no hash of what is stored".into());
+    };
+    for (manifest, there, hash) in [
+        ("manifest-sha256.txt", &item.sha256, sha256),
+        ("manifest-blake3.txt", &item.blake3, blake3),
+    ] {
+        if *there != format!("{hash}  {name}").as_bytes() {
+            problem(format!("{manifest} and records/files.jsonl differ"));
+        }
+    }
+    if line.member_size() != item.member.facts.size {
+        problem(format!(
+            "it has {} bytes, and records/files.jsonl says {}",
+            item.member.facts.size,
+            line.member_size()
+        ));
+    }
+    if tags::is_passed_over(check.options, name) {
+        return;
+    }
+    match hash(check, &item.member, &line) {
+        Ok((stored, logical)) => {
+            if hex(&stored.sha256) != sha256 || hex(&stored.blake3) != blake3 {
+                problem("it was altered: its hashes are not those of the manifests".into());
+            }
+            if line.stored.is_some() {
+                let logical = logical.map(|hash| (hex(&hash.sha256), hex(&hash.blake3)));
+                if logical != line.sha256.clone().zip(line.blake3.clone()) {
+                    problem("the hashes of the logical stream do not fit what is stored".into());
+                }
+            }
+        }
+        Err(what) => problem(what),
+    }
+}
+
+/// The hashes of what a member holds, and of the logical stream where that is another.
+fn hash(
+    check: &Check<'_>,
+    member: &Member,
+    line: &FileLine,
+) -> Result<(Digests, Option<Digests>), String> {
+    check.archive.check_frame(check.folder, member)?;
+    let pieces = match &line.stored {
+        Some(stored) => stored.ranges.clone(),
+        None if line.size > 0 => vec![(0, line.size)],
+        None => vec![],
+    };
+    let mut hasher = StreamHasher::new(line.size, &pieces);
+    let mut crc = crc32fast::Hasher::new();
+    let none = Vec::new();
+    let table = check.segments.get(&member.name).unwrap_or(&none);
+    let data_at = check.archive.data_at(check.folder, member);
+    let segments = Segment::all(data_at, &member.facts, table)?;
+    if segments.len() == 1 {
+        check
+            .archive
+            .decode_segment(member.facts.method, &segments[0], &mut |bytes| {
+                crc.update(bytes);
+                hasher.update(bytes);
+            })?;
+    } else {
+        let at_once = rayon::current_num_threads().clamp(1, MOST_SEGMENTS);
+        for group in segments.chunks(at_once) {
+            let parts: Vec<_> = group
+                .par_iter()
+                .map(|segment| decode_part(check, member.facts.method, segment))
+                .collect::<Result<_, _>>()?;
+            for (part, part_crc) in parts {
+                crc.combine(&part_crc);
+                hasher.update(&part);
+            }
+        }
+    }
+    if crc.finalize() != member.facts.crc32 {
+        return Err("its CRC does not fit its bytes".into());
+    }
+    debug_assert!(pieces.len() <= line.size as usize || line.size > HASHED_HOLE_BYTES);
+    Ok(hasher.finish())
+}
+
+fn decode_part(
+    check: &Check<'_>,
+    method: Method,
+    segment: &Segment,
+) -> Result<(Vec<u8>, crc32fast::Hasher), String> {
+    let mut bytes = Vec::with_capacity(segment.size.min(SEGMENT_BYTES as u64) as usize);
+    let mut crc = crc32fast::Hasher::new();
+    check
+        .archive
+        .decode_segment(method, segment, &mut |piece| {
+            crc.update(piece);
+            bytes.extend_from_slice(piece);
+        })?;
+    Ok((bytes, crc))
+}
+
+/// Reads a tag file line by line, a segment at a time.
+pub(crate) struct LineReader<'a> {
+    check: &'a Check<'a>,
+    name: &'static str,
+    method: Method,
+    segments: VecDeque<Segment>,
+    buffer: Vec<u8>,
+    used: usize,
+    failed: Option<String>,
+}
+
+impl<'a> LineReader<'a> {
+    fn new(check: &'a Check<'a>, tags: &[Member], name: &'static str) -> Self {
+        let none = Vec::new();
+        let mut reader = Self {
+            check,
+            name,
+            method: Method::Store,
+            segments: VecDeque::new(),
+            buffer: Vec::new(),
+            used: 0,
+            failed: None,
+        };
+        // What is missing or wrong of the file as a whole is told where it is hashed.
+        if let Some(member) = tags::find(tags, name) {
+            reader.method = member.facts.method;
+            let table = check.segments.get(name).unwrap_or(&none);
+            let data_at = check.archive.data_at(check.folder, member);
+            match Segment::all(data_at, &member.facts, table) {
+                Ok(segments) => reader.segments = segments.into(),
+                Err(what) => reader.failed = Some(what),
+            }
+        }
+        reader
+    }
+
+    /// The next line without its end; empty where there is none.
+    fn next(&mut self) -> Result<Vec<u8>, String> {
+        loop {
+            let rest = &self.buffer[self.used..];
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = rest[..length].to_vec();
+                self.used += length + 1;
+                return Ok(line);
+            }
+            if rest.len() > LINE_BYTES {
+                return Err(format!("{}: a line is too long", self.name));
+            }
+            let Some(segment) = self.segments.pop_front() else {
+                let line = rest.to_vec();
+                self.used = self.buffer.len();
+                return Ok(line);
+            };
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            if segment.size > SEGMENT_BYTES as u64 {
+                return Err(format!(
+                    "{}: it is not compressed as it should be",
+                    self.name
+                ));
+            }
+            let buffer = &mut self.buffer;
+            self.check
+                .archive
+                .decode_segment(self.method, &segment, &mut |bytes| {
+                    buffer.extend_from_slice(bytes);
+                })
+                .map_err(|what| format!("{}: {what}", self.name))?;
+        }
+    }
+}

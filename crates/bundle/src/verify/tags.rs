@@ -1,0 +1,261 @@
+//! The bag's own files: their order, the seal over them, what they say of each other.
+
+use scelle_formats::Digests;
+
+use super::{Problems, Signer, Verification};
+use crate::{
+    Certificate, Collection, FORMAT, VerifyOptions, reader::Member, text::hex, writer::SIGNER,
+};
+
+/// The most bytes that each file which is read whole may have.
+pub(super) const COLLECTION_LIMIT: u64 = 16 << 20;
+pub(super) const MANIFEST_LIMIT: u64 = 64 << 20;
+pub(super) const CHECKPOINT_LIMIT: u64 = 64 << 20;
+pub(super) const COLLECTION: &str = "records/collection.json";
+pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
+pub(super) const BAG_INFO: &str = "bag-info.txt";
+/// The files that stand before the payload.
+const FIRST: [&str; 3] = ["bagit.txt", COLLECTION, SIGNER];
+/// The files that stand behind it, up to the last checkpoint.
+const BEHIND: [&str; 8] = [
+    "records/files.jsonl",
+    "records/coverage.jsonl",
+    "records/warnings.jsonl",
+    "records/audit.jsonl",
+    INCIDENT,
+    "manifest-sha256.txt",
+    "manifest-blake3.txt",
+    BAG_INFO,
+];
+const INCIDENT: &str = "records/incident.json";
+
+/// Where a bundle's writer stands, as its members tell.
+#[derive(Default)]
+pub(super) struct Order {
+    count: usize,
+    checkpoints: u64,
+    /// A checkpoint's text was seen and its signature must follow.
+    wants_signature: bool,
+    /// How many of [`BEHIND`] are passed.
+    behind: usize,
+    is_last_done: bool,
+    has_manifest: bool,
+    signatures: usize,
+}
+
+impl Order {
+    /// Takes the next member; says what is wrong with its place.
+    pub(super) fn next(&mut self, name: &str) -> Result<(), String> {
+        const WRONG: &str = "it has no place here";
+        let at = self.count;
+        self.count += 1;
+        if let Some(first) = FIRST.get(at) {
+            return if name == *first {
+                Ok(())
+            } else {
+                Err(format!("{first} must stand here"))
+            };
+        }
+        if self.wants_signature {
+            self.wants_signature = false;
+            let wanted = format!("records/checkpoints/{:06}.asc", self.checkpoints);
+            return if name == wanted {
+                self.is_last_done = self.behind == BEHIND.len();
+                Ok(())
+            } else {
+                Err(format!("{wanted} must stand here"))
+            };
+        }
+        if self.is_last_done {
+            return match (self.has_manifest, self.signatures) {
+                (false, _) if name == TAG_MANIFEST => {
+                    self.has_manifest = true;
+                    Ok(())
+                }
+                (true, 0) if name.starts_with("signatures/") && name.ends_with(".asc") => {
+                    self.signatures = 1;
+                    Ok(())
+                }
+                _ => Err(WRONG.into()),
+            };
+        }
+        if name == format!("records/checkpoints/{:06}.json", self.checkpoints + 1)
+            && (self.behind == 0 || self.behind == BEHIND.len())
+        {
+            self.checkpoints += 1;
+            self.wants_signature = true;
+            return Ok(());
+        }
+        if name.starts_with("data/") && self.behind == 0 {
+            return Ok(());
+        }
+        let expected = BEHIND.get(self.behind).copied();
+        if expected == Some(name) {
+            self.behind += 1;
+            return Ok(());
+        }
+        if expected == Some(INCIDENT) && BEHIND.get(self.behind + 1).copied() == Some(name) {
+            self.behind += 2;
+            return Ok(());
+        }
+        Err(match expected {
+            Some(expected) if self.behind > 0 => format!("{expected} must stand here"),
+            _ => WRONG.into(),
+        })
+    }
+
+    /// Says what is missing at the end.
+    pub(super) fn finish(&self) -> Result<(), &'static str> {
+        if self.signatures == 1 {
+            Ok(())
+        } else if self.has_manifest {
+            Err("the signature is missing")
+        } else {
+            Err("the tag manifest is missing")
+        }
+    }
+}
+
+/// The seal: the tag manifest, the signature over it, the certificate of who signed.
+pub(super) struct Seal<'a> {
+    pub(super) manifest: &'a [u8],
+    /// Name and text of the signature.
+    pub(super) signature: Option<(&'a str, &'a [u8])>,
+    pub(super) certificate: Option<&'a [u8]>,
+}
+
+/// Checks the seal; gives the signer where the signature is sound.
+pub(super) fn check_seal(
+    seal: &Seal<'_>,
+    verification: &mut Verification,
+    problems: &Problems,
+) -> Option<Certificate> {
+    let digests = Digests::of(seal.manifest);
+    verification.root = Some(hex(&digests.blake3));
+    verification.root_sha256 = Some(hex(&digests.sha256));
+    let certificate = match seal.certificate.map(Certificate::read) {
+        Some(Ok(certificate)) => certificate,
+        Some(Err(error)) => {
+            problems.of(SIGNER, error.to_string());
+            return None;
+        }
+        None => {
+            problems.of(SIGNER, "it is missing");
+            return None;
+        }
+    };
+    let Some((name, text)) = seal.signature else {
+        problems.note("the signature is missing");
+        return None;
+    };
+    if name != format!("signatures/{}.asc", certificate.fingerprint()) {
+        problems.of(name, "it bears another name than the signer's fingerprint");
+        return None;
+    }
+    if let Err(what) = certificate.check(seal.manifest, text) {
+        problems.of(name, format!("the signature is not sound: {what}"));
+        return None;
+    }
+    verification.signers.push(Signer {
+        fingerprint: certificate.fingerprint(),
+        user_id: certificate.user_id(),
+    });
+    Some(certificate)
+}
+
+/// Compares the tag manifest with what the tag files hash to, in writing order.
+pub(super) fn check_tag_manifest(
+    manifest: &[u8],
+    tags: &[(String, [u8; 32])],
+    problems: &Problems,
+) {
+    let mut lines = manifest.split_inclusive(|byte| *byte == b'\n');
+    for (name, sha256) in tags {
+        let line = lines.next().unwrap_or(b"");
+        let hash = hex(sha256);
+        if line == format!("{hash}  {name}\n").as_bytes() {
+            continue;
+        }
+        let has_name = line.ends_with(format!("  {name}\n").as_bytes());
+        if has_name {
+            problems.of(
+                name,
+                "it was altered: its SHA-256 is not the tag manifest's",
+            );
+        } else {
+            problems.of(name, "the tag manifest has another file in its place");
+        }
+    }
+    if lines.next().is_some() {
+        problems.of(TAG_MANIFEST, "it lists files that are not there");
+    }
+}
+
+/// What `collection.json` and `bag-info.txt` say.
+pub(super) fn check_words(
+    collection: Option<&[u8]>,
+    bag_info: Option<&[u8]>,
+    folder: Option<&str>,
+    verification: &mut Verification,
+    problems: &Problems,
+) {
+    match collection.map(serde_json::from_slice::<Collection>) {
+        Some(Ok(collection)) => {
+            if collection.format != FORMAT {
+                problems.of(
+                    COLLECTION,
+                    format!("format {} is not known here", collection.format),
+                );
+            }
+            if folder.is_some_and(|folder| folder.trim_end_matches('/') != collection.name) {
+                problems.of(COLLECTION, "it names another bundle");
+            }
+            if collection.part != 1
+                || collection.resumes.is_some()
+                || collection.salvage.is_some()
+                || collection.session_packets_sha256.is_some()
+            {
+                problems.of(
+                    COLLECTION,
+                    "it is of a kind of bundle that this version does not check",
+                );
+            }
+            verification.tlp = Some(collection.tlp);
+        }
+        Some(Err(error)) => problems.of(COLLECTION, format!("it can't be read: {error}")),
+        None => problems.of(COLLECTION, "it is missing"),
+    }
+    let Some(info) = bag_info.and_then(|text| std::str::from_utf8(text).ok()) else {
+        problems.of(BAG_INFO, "it is missing or no text");
+        return;
+    };
+    let value = |label: &str| {
+        info.lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| *key == label)
+            .map(|(_, value)| value)
+    };
+    if value("Scelle-Payload") != verification.payload.as_deref() {
+        problems.of(BAG_INFO, "its payload id is not the payload manifest's");
+    }
+    let oxum = format!("{}.{}", verification.bytes, verification.files);
+    if value("Payload-Oxum") != Some(&oxum) {
+        problems.of(BAG_INFO, format!("its Payload-Oxum is not {oxum}"));
+    }
+    if value("Scelle-TLP") != verification.tlp.as_deref() {
+        problems.of(BAG_INFO, "its TLP label is not the collection's");
+    }
+}
+
+/// The tag files, found by name.
+pub(super) fn find<'a>(tags: &'a [Member], name: &str) -> Option<&'a Member> {
+    tags.iter().find(|member| member.name == name)
+}
+
+/// Whether only one member is asked for, and it is not this one.
+pub(super) fn is_passed_over(options: &VerifyOptions, name: &str) -> bool {
+    options
+        .member
+        .as_deref()
+        .is_some_and(|member| member != name)
+}

@@ -1,0 +1,243 @@
+//! Evidence made by code, and bundles of it.
+#![allow(dead_code, reason = "each test program uses the part that it needs")]
+
+use std::{borrow::Cow, ops::Range};
+
+use scelle_bundle::{
+    BundleWriter, Collection, Compression, Options, Plan, SealKey, Sealed, Source, Stream, Tool,
+    VolumeRecord,
+};
+use scelle_event::{EvidencePath, UtcNanos};
+use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, Times};
+use scelle_formats::{Bytes, RangeKind, ReadAt, ReadError};
+
+/// 2026-01-01, the date of the plan.
+pub const PLAN_DATE: u32 = 1_767_225_600;
+pub const VOLUME: &str = "ntfs-0123456789abcdef";
+
+/// One stream of made-up evidence.
+#[derive(Clone)]
+pub struct Item {
+    pub entry: Entry,
+    pub stream: Option<EvidencePath>,
+    pub content: Content,
+}
+
+#[derive(Clone)]
+pub enum Content {
+    Plain(Vec<u8>),
+    /// Data at these places, a hole elsewhere.
+    Sparse(u64, Vec<(u64, Vec<u8>)>),
+    /// Reads of that range fail.
+    Torn(Vec<u8>, Range<u64>),
+    /// Can't be opened.
+    Lost,
+}
+
+pub fn item(path: &[u8], content: impl Into<Vec<u8>>) -> Item {
+    Item {
+        entry: entry(path, 0),
+        stream: None,
+        content: Content::Plain(content.into()),
+    }
+}
+
+pub fn entry(path: &[u8], number: u64) -> Entry {
+    let path = EvidencePath::from_bytes(path);
+    let times = Times {
+        created: Some(UtcNanos::from_filetime(133_000_000_000_000_001 + number)),
+        modified: Some(UtcNanos::from_nanos(-1)),
+        changed: Some(UtcNanos::from_filetime(u64::MAX)),
+        accessed: None,
+    };
+    Entry {
+        names: vec![NamedTimes {
+            path: path.clone(),
+            namespace: 1,
+            times,
+        }],
+        path,
+        kind: EntryKind::File,
+        id: (number > 0).then_some(FileId {
+            entry: number,
+            sequence: 3,
+        }),
+        times,
+        attributes: Attributes(0x20),
+        deleted: false,
+        orphan: false,
+        link_target: None,
+        streams: Vec::new(),
+    }
+}
+
+impl Source for &Item {
+    fn stream(&self) -> Stream<'_> {
+        Stream {
+            volume: VOLUME.into(),
+            entry: Cow::Borrowed(&self.entry),
+            stream: self.stream.as_ref().map(Cow::Borrowed),
+            target: "test".into(),
+            way: "memory".into(),
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn ReadAt>, ReadError> {
+        match self.content.clone() {
+            Content::Plain(bytes) => Ok(Box::new(Bytes(bytes))),
+            Content::Lost => Err(ReadError::Unsupported { what: "a test" }),
+            other => Ok(Box::new(Odd(other))),
+        }
+    }
+}
+
+/// The logical bytes of a sparse stream.
+pub fn spread(size: u64, pieces: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = vec![0; size as usize];
+    for (at, piece) in pieces {
+        bytes[*at as usize..*at as usize + piece.len()].copy_from_slice(piece);
+    }
+    bytes
+}
+
+struct Odd(Content);
+
+impl ReadAt for Odd {
+    fn len(&self) -> u64 {
+        match &self.0 {
+            Content::Sparse(size, _) => *size,
+            Content::Torn(bytes, _) => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        match &self.0 {
+            Content::Sparse(size, pieces) => {
+                let count = (buf.len() as u64).min(size.saturating_sub(offset)) as usize;
+                let buf = &mut buf[..count];
+                buf.fill(0);
+                for (at, piece) in pieces {
+                    let begin = offset.max(*at);
+                    let end = (offset + count as u64).min(at + piece.len() as u64);
+                    if begin < end {
+                        buf[(begin - offset) as usize..(end - offset) as usize]
+                            .copy_from_slice(&piece[(begin - at) as usize..(end - at) as usize]);
+                    }
+                }
+                Ok(count)
+            }
+            Content::Torn(bytes, torn) => {
+                if torn.contains(&offset) {
+                    return Err(ReadError::Damaged {
+                        what: "a sector",
+                        offset,
+                        why: "torn".into(),
+                    });
+                }
+                let until = if offset < torn.start {
+                    torn.start
+                } else {
+                    u64::MAX
+                };
+                let count = (buf.len() as u64).min(until - offset) as usize;
+                Bytes(bytes).read_at(offset, &mut buf[..count])
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
+        let Content::Sparse(size, pieces) = &self.0 else {
+            return Box::new(std::iter::once((0..self.len(), RangeKind::Data)));
+        };
+        let mut list = Vec::new();
+        let mut at = 0;
+        for (begin, piece) in pieces {
+            list.push((at..*begin, RangeKind::Hole));
+            at = begin + piece.len() as u64;
+            list.push((*begin..at, RangeKind::Data));
+        }
+        list.push((at..*size, RangeKind::Hole));
+        Box::new(list.into_iter().filter(|(range, _)| !range.is_empty()))
+    }
+}
+
+pub fn key() -> SealKey {
+    SealKey::generate("run of a test", PLAN_DATE).expect("a key")
+}
+
+pub fn options(name: &str) -> Options {
+    let collection = Collection {
+        tlp: "TLP:AMBER".into(),
+        tool: Tool {
+            name: "scelle-test".into(),
+            version: "0".into(),
+            sha256: None,
+        },
+        host: Some("HOST-1".into()),
+        source: "memory".into(),
+        plan: Plan {
+            profiles: vec!["test".into()],
+            ..Plan::default()
+        },
+        volumes: vec![VolumeRecord {
+            id: VOLUME.into(),
+            kind: "ntfs".into(),
+            cluster_bytes: Some(4096),
+            ..VolumeRecord::default()
+        }],
+        ..Collection::default()
+    };
+    Options::new(name, collection, key())
+}
+
+pub fn write_with(options: Options, items: &[Item]) -> (Sealed, Vec<u8>) {
+    let mut writer = BundleWriter::create(Vec::new(), options).expect("a name and a key");
+    writer
+        .add_all(items.len(), |index| &items[index], |_| {})
+        .expect("memory takes all");
+    writer.finish().expect("memory takes all")
+}
+
+pub fn write(items: &[Item]) -> (Sealed, Vec<u8>) {
+    write_with(options("test-bundle"), items)
+}
+
+pub fn write_compressed(items: &[Item], compression: Compression) -> (Sealed, Vec<u8>) {
+    let mut options = options("test-bundle");
+    options.compression = compression;
+    write_with(options, items)
+}
+
+/// Bytes that compress, but not too well, the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes = Vec::with_capacity(length + 64);
+    while bytes.len() < length {
+        if random.below(3) == 0 {
+            bytes.extend_from_slice(&random.next().to_le_bytes());
+        } else {
+            bytes.extend_from_slice(format!("row {:>6};", random.below(5000)).as_bytes());
+        }
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
