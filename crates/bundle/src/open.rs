@@ -10,7 +10,7 @@ use scelle_event::{EvidencePath, StreamId, Tlp};
 use scelle_evidence::{
     Entry, EvidenceLoss, FileId, StreamInfo, StreamState, Volume, VolumeInfo, VolumeKind,
 };
-use scelle_formats::{RangeKind, ReadAt, ReadError};
+use scelle_formats::{Digests, RangeKind, ReadAt, ReadError};
 
 use crate::{
     Collection, Error, FORMAT,
@@ -18,6 +18,7 @@ use crate::{
     codec::SEGMENT_BYTES,
     file_line::{FileLine, Piece},
     reader::{ArchiveReader, Member, Segment},
+    text::hex,
 };
 
 /// Decoded segments that an open stream keeps: 32 MiB at most.
@@ -33,6 +34,8 @@ pub struct Bundle {
     pub tlp: Tlp,
     /// The payload id, as `bag-info.txt` states it.
     pub payload: String,
+    /// The root hash: BLAKE3 of the tag manifest, in hex.
+    pub root: String,
     volumes: Vec<Arc<BundleVolume>>,
 }
 
@@ -64,11 +67,13 @@ impl Bundle {
             .find_map(|line| line.strip_prefix("Scelle-Payload: "))
             .ok_or_else(|| Error::format("bag-info.txt has no payload id"))?
             .to_owned();
+        let root = hex(&Digests::of(&read("tagmanifest-sha256.txt")?).blake3);
         let volumes = read_volumes(&shared, &collection).map_err(Error::Format)?;
         Ok(Self {
             collection,
             tlp,
             payload,
+            root,
             volumes,
         })
     }
