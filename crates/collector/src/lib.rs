@@ -1,1 +1,9 @@
-//! The collector: small, static, for compromised hosts.
+//! The collector's commands, which the workstation has too.
+//!
+//! One module a command, each with its options (`Args`) and what it does (`run`).
+
+pub mod commands;
+pub mod output;
+pub mod terminal;
+
+pub use terminal::{Common, Exit, Terminal, Tone};

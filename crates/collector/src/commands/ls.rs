@@ -1,0 +1,210 @@
+//! `ls`: what a source holds.
+
+use std::{
+    io::{self, BufWriter, Write},
+    ops::ControlFlow,
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use scelle::{
+    engine::{Progress, profile::Selector},
+    event::{EvidencePath, Moment, Precision, StreamId, UtcNanos},
+    evidence::{Entry, EntryKind, StreamInfo, StreamState, Volume},
+};
+use serde::Serialize;
+
+use crate::{Exit, Terminal};
+
+/// List the streams of a bundle, a disk image, a volume or a folder
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ls disk.raw                                    every stream, with its size and time of change
+  ls disk.raw 'Windows/System32/config/*'        those of one folder
+  ls disk.raw '**/*.evtx'                        all event logs
+  ls disk.raw '**:*' --json                      all alternate data streams, one object a line
+  ls case.scelle.zip                             what a bundle holds
+
+The names are those that `cat` and a timeline use.
+Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
+pub struct Args {
+    /// Bundle, disk image, block device, folder or file
+    source: PathBuf,
+    /// Only what fits: `*`, `?` inside a name, `**` for any folders, `:name` for a stream
+    pattern: Option<String>,
+    /// Show deleted entries too
+    #[arg(long)]
+    deleted: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    volume: &'a str,
+    path: String,
+    stream: Option<String>,
+    size: u64,
+    allocated: u64,
+    sparse: bool,
+    kind: &'static str,
+    deleted: bool,
+    unsupported: Option<&'static str>,
+    link_target: Option<String>,
+    mft_entry: Option<u64>,
+    mft_sequence: Option<u16>,
+    times: Times,
+}
+
+#[derive(Serialize)]
+struct Times {
+    created: Option<String>,
+    modified: Option<String>,
+    changed: Option<String>,
+    accessed: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the source can't be opened, or the pattern makes no sense.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    let source = scelle::open(&args.source)?;
+    let selector = args.pattern.as_deref().map(Selector::new).transpose();
+    let selector = selector
+        .map_err(anyhow::Error::msg)
+        .context("the pattern")?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let (mut lost, mut shown) = (0u64, 0u64);
+    for loss in &source.evidence().losses {
+        terminal.warn(scelle::show_loss(None, loss));
+        lost += 1;
+    }
+    let progress = Progress::default();
+    progress.begin("listing", 0, 0);
+    for volume in &source.evidence().volumes {
+        let mut result = Ok(());
+        volume.walk(&mut |entry| {
+            match entry {
+                Ok(entry) => {
+                    let written = list(
+                        args,
+                        terminal,
+                        selector.as_ref(),
+                        volume.as_ref(),
+                        &entry,
+                        &mut out,
+                    );
+                    match written {
+                        Ok(count) => shown += count,
+                        Err(error) => {
+                            result = Err(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+                Err(loss) => {
+                    lost += 1;
+                    terminal.warn(scelle::show_loss(Some(volume.info()), &loss));
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        result?;
+    }
+    out.flush()?;
+    if shown == 0
+        && let Some(pattern) = &args.pattern
+    {
+        terminal.note(format!(
+            "nothing fits {pattern:?}; a pattern begins at the volume's root, `**/{pattern}` looks in every folder"
+        ));
+    }
+    Ok(Exit::with_losses(lost > 0))
+}
+
+fn list(
+    args: &Args,
+    terminal: &Terminal,
+    selector: Option<&Selector>,
+    volume: &dyn Volume,
+    entry: &Entry,
+    out: &mut impl Write,
+) -> io::Result<u64> {
+    if entry.deleted && !args.deleted {
+        return Ok(0);
+    }
+    let mut shown = 0;
+    for stream in &entry.streams {
+        if selector.is_some_and(|selector| !selector.fits(&entry.path, stream.name.as_ref())) {
+            continue;
+        }
+        shown += 1;
+        if terminal.json {
+            serde_json::to_writer(&mut *out, &object(volume, entry, stream))?;
+            out.write_all(b"\n")?;
+        } else {
+            let id = StreamId {
+                volume: volume.info().id.clone(),
+                path: entry.path.clone(),
+                stream: stream.name.clone(),
+            };
+            let modified = entry.times.modified.map_or_else(
+                || "-".to_owned(),
+                |at| Moment::Utc(at).to_iso(Precision::SECOND),
+            );
+            let deleted = if entry.deleted { "  (deleted)" } else { "" };
+            let state = match stream.state {
+                StreamState::Plain => String::new(),
+                StreamState::Unsupported(how) => format!("  ({how}: not readable yet)"),
+            };
+            writeln!(
+                out,
+                "{:>14}  {modified:>20}  {id}{deleted}{state}",
+                stream.size_bytes
+            )?;
+        }
+    }
+    Ok(shown)
+}
+
+fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Line<'a> {
+    // A FILETIME has seven digits; a folder's times have up to nine.
+    let time = |at: Option<UtcNanos>| {
+        at.map(|at| {
+            let whole = at.nanos() % 100 == 0;
+            Moment::Utc(at).to_iso(if whole {
+                Precision::FILETIME
+            } else {
+                Precision::NANOSECOND
+            })
+        })
+    };
+    Line {
+        volume: &volume.info().id,
+        path: entry.path.to_string(),
+        stream: stream.name.as_ref().map(EvidencePath::to_string),
+        size: stream.size_bytes,
+        allocated: stream.allocated_bytes,
+        sparse: stream.sparse,
+        kind: match entry.kind {
+            EntryKind::File => "file",
+            EntryKind::Directory => "directory",
+            EntryKind::Link => "link",
+            EntryKind::Special => "special",
+        },
+        deleted: entry.deleted,
+        unsupported: match stream.state {
+            StreamState::Plain => None,
+            StreamState::Unsupported(how) => Some(how),
+        },
+        link_target: entry.link_target.as_ref().map(EvidencePath::to_string),
+        mft_entry: entry.id.map(|id| id.entry),
+        mft_sequence: entry.id.map(|id| id.sequence),
+        times: Times {
+            created: time(entry.times.created),
+            modified: time(entry.times.modified),
+            changed: time(entry.times.changed),
+            accessed: time(entry.times.accessed),
+        },
+    }
+}

@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub mod cat;
+pub mod collect;
+pub mod hash;
+pub mod ls;
+pub mod profiles;
+pub mod verify;

@@ -1,0 +1,153 @@
+//! `verify`: is a bundle what it was when it was sealed?
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use scelle::{
+    Certificate, Verdict, Verification, VerifyOptions,
+    bundle::{Scope, grouped},
+    engine::{Progress, profile::show_size},
+};
+use serde_json::json;
+
+use crate::{Exit, Terminal, Tone};
+
+/// Check that a bundle is what it was when it was sealed
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  verify case.scelle.zip --root 1234abcd…          is it the one whose root was written down?
+  verify case.scelle.zip --trust cert.asc          is it signed by a key that this one vouches for?
+  verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'
+  verify folder                                    a bag that someone has extracted
+
+Answers: sealed; sealed, signer unknown; broken (it says where); unfinished.
+Exit status: 0 sealed; 1 broken or unfinished; 2 could not be checked; 3 sealed, but the signer
+is unknown.")]
+pub struct Args {
+    /// The bundle, or the folder of an extracted one
+    bundle: PathBuf,
+    /// The certificate of whoever vouches for the signer
+    #[arg(long, value_name = "CERT.asc")]
+    trust: Vec<PathBuf>,
+    /// The root hash that was written down; blanks and case do not matter
+    #[arg(long, value_name = "HASH")]
+    root: Option<String>,
+    /// Check only this payload file, besides the seal
+    #[arg(long, value_name = "PATH")]
+    member: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the bundle can't be checked at all.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    let trust = args
+        .trust
+        .iter()
+        .map(|path| {
+            let reading = || format!("reading the certificate {}", path.display());
+            let bytes = fs::read(path).with_context(reading)?;
+            Certificate::read(&bytes).with_context(reading)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let options = VerifyOptions {
+        trust,
+        root: args.root.clone(),
+        member: args.member.clone(),
+    };
+    let progress = Progress::default();
+    let report = terminal.watch(&progress, || {
+        scelle::verify(&args.bundle, &options, &progress)
+    })?;
+    tell(&report, terminal)?;
+    Ok(match report.verdict {
+        Verdict::Sealed => Exit::COMPLETE,
+        Verdict::SignerUnknown => Exit::SIGNER_UNKNOWN,
+        _ => Exit::LOSSES,
+    })
+}
+
+/// Prints an answer.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
+    if terminal.json {
+        terminal.object(&object(report))?;
+        return Ok(());
+    }
+    let (tone, answer) = match report.verdict {
+        Verdict::Sealed => (Tone::Good, "sealed"),
+        Verdict::SignerUnknown => (Tone::Doubtful, "sealed, signer unknown"),
+        Verdict::Broken => (Tone::Bad, "broken"),
+        Verdict::Unfinished => (Tone::Bad, "unfinished"),
+    };
+    let scope = match report.scope {
+        Scope::Archive => "",
+        Scope::Bag => " (checked the bag, and not the archive that it came in)",
+        Scope::Member => " (checked one member, and what vouches for it)",
+    };
+    terminal.line(format!("{}{scope}", terminal.paint(tone, answer)))?;
+    for problem in &report.problems {
+        terminal.line(format!("  {problem}"))?;
+    }
+    let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
+    for (name, value) in [
+        ("Root", report.root.as_deref().map(grouped)),
+        ("  SHA-256", report.root_sha256.as_deref().map(grouped)),
+        ("Payload", report.payload.as_deref().map(grouped)),
+        ("Label", report.tlp.clone()),
+    ] {
+        if let Some(value) = value {
+            terminal.line(format!("{}{value}", head(name)))?;
+        }
+    }
+    for signer in &report.signers {
+        let user = signer.user_id.as_deref().map(|user| format!(" ({user})"));
+        let user = user.unwrap_or_default();
+        terminal.line(format!("{}{}{user}", head("Signed by"), signer.fingerprint))?;
+    }
+    for voucher in &report.vouched_by {
+        let by = match voucher.as_str() {
+            "root" => "the root hash that was given",
+            fingerprint => fingerprint,
+        };
+        terminal.line(format!("{}{by}", head("Vouched by")))?;
+    }
+    terminal.line(format!(
+        "{}{} files, {}",
+        head("Payload of"),
+        report.files,
+        show_size(report.bytes)
+    ))?;
+    if report.verdict == Verdict::SignerUnknown {
+        terminal.note(
+            "unchanged since it was sealed, but nobody vouches for the key: compare the root \
+             hash that was written down with --root, or name a certificate with --trust",
+        );
+    }
+    Ok(())
+}
+
+/// An answer as JSON; the keys are stable.
+pub fn object(report: &Verification) -> serde_json::Value {
+    let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+    let signers: Vec<_> = report
+        .signers
+        .iter()
+        .map(|signer| json!({ "fingerprint": signer.fingerprint, "user_id": signer.user_id }))
+        .collect();
+    json!({
+        "verdict": report.verdict.name(),
+        "root": report.root,
+        "payload": report.payload,
+        "tlp": report.tlp,
+        "signers": signers,
+        "vouched_by": report.vouched_by,
+        "files": report.files,
+        "bytes": report.bytes,
+        "problems": problems,
+    })
+}

@@ -1,0 +1,78 @@
+//! From sources to a timeline.
+
+use scelle_artefacts::Artefact;
+use scelle_engine::{ParseSummary, Progress, RunError, parse};
+use scelle_event::Consumer;
+use scelle_timeline::{Metadata, Options, Output, Summary, Timeline};
+
+use crate::Source;
+
+/// Why a timeline can't be made. Damaged evidence is no reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimelineError {
+    /// Sorting or writing failed.
+    #[error(transparent)]
+    Timeline(#[from] scelle_timeline::Error),
+    /// Taking the rows failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Writing failed.
+    #[error("writing the timeline: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Parses `sources` as each of `artefacts` and writes one sorted timeline of them,
+/// in as many forms as there are `outputs`.
+///
+/// It works on the caller's rayon pool. The answer says what each source held, in order.
+///
+/// # Errors
+/// Where the output can't be written, or the rows don't fit into what `options` grants.
+pub fn timeline(
+    sources: &[Source],
+    artefacts: &[&'static dyn Artefact],
+    mut options: Options,
+    outputs: Vec<Output<'_>>,
+    progress: &Progress,
+) -> Result<(Summary, Vec<ParseSummary>), TimelineError> {
+    options.metadata = metadata(sources);
+    let rows = Timeline::new(options);
+    let parsed = parse_all(sources, artefacts, &rows, progress)?;
+    progress.begin("sorting", 0, 0);
+    Ok((rows.finish(outputs)?, parsed))
+}
+
+/// Parses `sources` as each of `artefacts` and hands what is found to `consumer`.
+///
+/// # Errors
+/// Only where `consumer` fails.
+pub fn parse_all<C: Consumer>(
+    sources: &[Source],
+    artefacts: &[&'static dyn Artefact],
+    consumer: &C,
+    progress: &Progress,
+) -> Result<Vec<ParseSummary>, RunError> {
+    sources
+        .iter()
+        .map(|source| parse(source.evidence(), artefacts, consumer, progress))
+        .collect()
+}
+
+/// What a timeline of `sources` says of itself.
+pub fn metadata(sources: &[Source]) -> Metadata {
+    Metadata {
+        label: sources
+            .iter()
+            .filter_map(|one| Some(one.bundle()?.tlp))
+            .max(),
+        sources: sources
+            .iter()
+            .map(|source| scelle_timeline::Source {
+                name: source.evidence().name.to_string(),
+                payload: source.bundle().map(|facts| facts.payload.clone()),
+                root: source.bundle().map(|facts| facts.root.clone()),
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,428 @@
+//! From a source and a plan to a sealed bundle.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    env,
+    io::{self, Write},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use scelle_bundle::{
+    BundleWriter, Collection, CollectionLoss, Compression, Options, Output, PartialFile, SealKey,
+    Sealed, Stream, Tool, VolumeRecord,
+};
+use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
+use scelle_event::{Coverage, EvidencePath, Tlp};
+use scelle_evidence::{Entry, EvidenceLoss, Volume, VolumeKind};
+use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
+
+use crate::{Source, open_file};
+
+/// The creation time of run keys, in seconds since 1970: 2026-01-01. It is the release's and not
+/// the host's clock, which may be wrong.
+const RUN_KEY_CREATED: u32 = 1_767_225_600;
+const RUN_KEY_USER: &str = "Scelle run key";
+/// Streams that are handed to the writer at once; about 1 KiB each is held meanwhile.
+const BATCH: usize = 1024;
+/// Losses that the answer shows; all of them are in the bundle.
+const LOSSES_KEPT: usize = 1000;
+
+/// How a collection is sealed.
+pub struct Order {
+    /// The bundle's name: letters, digits, `-`, `_`, `.`.
+    pub name: String,
+    /// The label.
+    pub tlp: Tlp,
+    /// The source, as the operator named it.
+    pub source: String,
+    /// The case.
+    pub case: Option<String>,
+    /// Who collects.
+    pub operator: Option<String>,
+    /// The incident record, as JSON.
+    pub incident: Option<Vec<u8>>,
+    /// How evidence is compressed.
+    pub compression: Compression,
+    /// The key that seals; without one a key is made for this run.
+    pub key: Option<SealKey>,
+}
+
+/// Where a bundle goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A file, under `NAME.partial` until it is whole.
+    File {
+        /// Its final name.
+        path: PathBuf,
+        /// Whether it may replace what is there.
+        force: bool,
+    },
+    /// Standard output.
+    Stdout,
+}
+
+/// What was collected.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    /// Where the bundle is; `None` where it went to standard output.
+    pub path: Option<PathBuf>,
+    /// The root hash, BLAKE3 in hex: what the operator writes down.
+    pub root: String,
+    /// Its SHA-256 sister.
+    pub root_sha256: String,
+    /// The payload id, BLAKE3 in hex.
+    pub payload: String,
+    /// Fingerprint of the key that sealed it.
+    pub signer: String,
+    /// Payload files.
+    pub files: u64,
+    /// Payload bytes, before compression.
+    pub bytes: u64,
+    /// How many losses there were.
+    pub losses: u64,
+    /// The first of them, as lines of the ledger.
+    pub shown_losses: Vec<Coverage>,
+}
+
+/// Why nothing was sealed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// Writing or sealing failed.
+    #[error(transparent)]
+    Bundle(#[from] scelle_bundle::Error),
+    /// Writing a named bundle failed.
+    #[error("{}: {source}; what was written stays as {}", path.display(), partial.display())]
+    Writing {
+        /// The bundle's final name.
+        path: PathBuf,
+        /// The name of what is there of it.
+        partial: PathBuf,
+        /// Why.
+        source: scelle_bundle::Error,
+    },
+}
+
+/// Collects what `plan` says from `source` into one sealed bundle.
+///
+/// It works on the caller's rayon pool. What can't be read is listed in the bundle and counted
+/// in the answer, and ends nothing.
+///
+/// # Errors
+/// Where the bundle can't be written or sealed. A file then keeps the name `….partial`.
+pub fn collect(
+    source: &Source,
+    plan: &Plan,
+    order: Order,
+    destination: Destination,
+    progress: &Progress,
+) -> Result<Collected, CollectError> {
+    match destination {
+        Destination::Stdout => {
+            let (mut collected, mut out) =
+                write(source, plan, order, Stdout(io::stdout()), progress)?;
+            out.flush().map_err(scelle_bundle::Error::Write)?;
+            collected.path = None;
+            Ok(collected)
+        }
+        Destination::File { path, force } => {
+            let file = PartialFile::create(&path, force)?;
+            let partial = file.partial_path().to_owned();
+            let failed = |source| CollectError::Writing {
+                path: path.clone(),
+                partial,
+                source,
+            };
+            let written = write(source, plan, order, file, progress)
+                .and_then(|(collected, file)| Ok((collected, file.commit()?)));
+            let (mut collected, path) = written.map_err(failed)?;
+            collected.path = Some(path);
+            Ok(collected)
+        }
+    }
+}
+
+fn write<W: Output>(
+    source: &Source,
+    plan: &Plan,
+    order: Order,
+    out: W,
+    progress: &Progress,
+) -> Result<(Collected, W), scelle_bundle::Error> {
+    let collection = collection(source, plan, &order);
+    let key = match order.key {
+        Some(key) => key,
+        None => SealKey::generate(RUN_KEY_USER, RUN_KEY_CREATED)?,
+    };
+    let mut options = Options::new(order.name, collection, key);
+    options.compression = order.compression;
+    options.incident = order.incident;
+    let mut writer = BundleWriter::create(out, options)?;
+    progress.begin("collecting", plan.bytes, plan.streams);
+
+    let evidence = source.evidence();
+    let mut shown: Vec<Coverage> = Vec::new();
+    let mut structural = 0;
+    for (volume, loss) in evidence.losses.iter().map(|loss| (None, loss)).chain(
+        plan.losses
+            .iter()
+            .map(|(number, loss)| (Some(*number), loss)),
+    ) {
+        let volume = volume.map(|number| evidence.volumes[number].as_ref());
+        let (line, coverage) = structural_loss(volume, loss);
+        writer.warn(&line);
+        keep(&mut shown, coverage);
+        structural += 1;
+    }
+    for line in &plan.coverage {
+        writer.cover(line);
+        keep(&mut shown, line.clone());
+    }
+
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut result = Ok(());
+    plan.visit(evidence, &mut |step| {
+        match step {
+            Step::Take(planned) => batch.push(Item {
+                volume: evidence.volumes[planned.volume].clone(),
+                planned,
+            }),
+            Step::Leave(line) => {
+                // In the order of the plan: what was visited before is written before.
+                result = add(&mut writer, &mut batch, &mut shown, progress);
+                writer.cover(&line);
+                keep(&mut shown, line);
+            }
+        }
+        if batch.len() >= BATCH {
+            result = add(&mut writer, &mut batch, &mut shown, progress);
+        }
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    result?;
+    add(&mut writer, &mut batch, &mut shown, progress)?;
+
+    progress.begin("sealing", 0, 0);
+    let (sealed, out) = writer.finish()?;
+    Ok((collected(sealed, structural, shown), out))
+}
+
+/// Writes a batch, and notes what was lost of it.
+fn add<W: Output>(
+    writer: &mut BundleWriter<W>,
+    batch: &mut Vec<Item>,
+    shown: &mut Vec<Coverage>,
+    progress: &Progress,
+) -> Result<(), scelle_bundle::Error> {
+    let losses = Mutex::new(Vec::new());
+    let items = &*batch;
+    writer.add_all(
+        items.len(),
+        |index| &items[index],
+        |added| {
+            let item = &items[added.index];
+            progress.advance(stored_bytes(item.planned.info()), 1);
+            if added.outcome.is_loss() {
+                let line = Coverage {
+                    target: item.planned.target.to_string(),
+                    path: Some(item.planned.id(item.volume.as_ref()).to_string()),
+                    outcome: added.outcome,
+                    detail: added.cause.clone(),
+                };
+                losses
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        },
+    )?;
+    for line in losses.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        keep(shown, line);
+    }
+    batch.clear();
+    Ok(())
+}
+
+fn keep(shown: &mut Vec<Coverage>, line: Coverage) {
+    if line.outcome.is_loss() && shown.len() < LOSSES_KEPT {
+        shown.push(line);
+    }
+}
+
+fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Coverage>) -> Collected {
+    Collected {
+        path: None,
+        root: sealed.root,
+        root_sha256: sealed.root_sha256,
+        payload: sealed.payload,
+        signer: sealed.signer,
+        files: sealed.files,
+        bytes: sealed.bytes,
+        losses: sealed.losses + structural,
+        shown_losses,
+    }
+}
+
+/// A loss of a volume's structure, as a warning of the bundle and as a line to show.
+fn structural_loss(volume: Option<&dyn Volume>, loss: &EvidenceLoss) -> (CollectionLoss, Coverage) {
+    let path = match (volume, &loss.path) {
+        (Some(volume), Some(path)) => Some(format!("{}/{path}", volume.info().id)),
+        (Some(volume), None) => Some(volume.info().id.to_string()),
+        (None, path) => path.as_ref().map(EvidencePath::to_string),
+    };
+    let entry = loss.entry.map(|entry| format!("entry {entry}: "));
+    let cause = format!("{}{}", entry.unwrap_or_default(), loss.error);
+    let warning = CollectionLoss {
+        path: path.clone(),
+        range: None,
+        cause: cause.clone(),
+    };
+    let shown = Coverage {
+        target: "structure".to_owned(),
+        path,
+        outcome: scelle_event::Outcome::Partial,
+        detail: Some(cause),
+    };
+    (warning, shown)
+}
+
+/// A planned stream, as the writer wants it.
+struct Item {
+    volume: Arc<dyn Volume>,
+    planned: Planned,
+}
+
+impl scelle_bundle::Source for &Item {
+    fn stream(&self) -> Stream<'_> {
+        Stream {
+            volume: Cow::Borrowed(&self.volume.info().id),
+            entry: Cow::Borrowed(self.planned.entry.as_ref()),
+            stream: self.planned.info().name.as_ref().map(Cow::Borrowed),
+            target: Cow::Borrowed(&self.planned.target),
+            way: Cow::Borrowed(kind_name(self.volume.as_ref())),
+        }
+    }
+
+    fn open(&self) -> Result<Box<dyn ReadAt>, ReadError> {
+        let entry: &Entry = &self.planned.entry;
+        self.volume
+            .open_entry(entry, self.planned.info().name.as_ref())
+    }
+}
+
+fn kind_name(volume: &dyn Volume) -> &'static str {
+    match volume.info().kind {
+        VolumeKind::Ntfs => "ntfs",
+        VolumeKind::Folder => "folder",
+        VolumeKind::File => "file",
+        _ => "other",
+    }
+}
+
+fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
+    let profile = &plan.profile;
+    let limits = [
+        ("max_file_bytes", profile.limits.max_file_bytes),
+        ("max_total_bytes", profile.limits.max_total_bytes),
+    ];
+    let text = serde_json::to_vec(profile).expect("a profile is plain data");
+    let volumes = source.evidence().volumes.iter();
+    Collection {
+        tlp: order.tlp.name().to_owned(),
+        tool: Tool {
+            name: "scelle".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sha256: env::current_exe().ok().and_then(|path| sha256(&path).ok()),
+        },
+        case: order.case.clone(),
+        operator: order.operator.clone(),
+        source: order.source.clone(),
+        plan: scelle_bundle::Plan {
+            blake3: Some(hex(&scelle_formats::Digests::of(&text).blake3)),
+            profiles: profile.name.split('+').map(str::to_owned).collect(),
+            limits: limits
+                .into_iter()
+                .filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string())))
+                .collect(),
+        },
+        clocks: BTreeMap::from([("collector".to_owned(), Timestamp::now().to_string())]),
+        time_zones: time_zone()
+            .map(|zone| ("collector".to_owned(), zone))
+            .into_iter()
+            .collect(),
+        volumes: volumes
+            .map(|volume| volume_record(volume.as_ref()))
+            .collect(),
+        ..Collection::default()
+    }
+}
+
+fn volume_record(volume: &dyn Volume) -> VolumeRecord {
+    let info = volume.info();
+    VolumeRecord {
+        id: info.id.to_string(),
+        kind: kind_name(volume).to_owned(),
+        offset: info.offset,
+        size_bytes: info.size_bytes,
+        label: info.label.clone(),
+        cluster_bytes: info.cluster_bytes,
+        drive_letters: Vec::new(),
+        device: None,
+    }
+}
+
+/// The zone of the machine that collects, where the system names it.
+fn time_zone() -> Option<String> {
+    if let Ok(zone) = env::var("TZ")
+        && !zone.is_empty()
+    {
+        return Some(zone);
+    }
+    let target = std::fs::read_link("/etc/localtime").ok()?;
+    let target = target.to_str()?;
+    Some(target.rsplit_once("zoneinfo/")?.1.to_owned())
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    const BLOCK_BYTES: usize = 1 << 20;
+    let file = open_file(path)?;
+    let mut hasher = Hasher::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut at = 0;
+    loop {
+        let have = file.read_full_at(at, &mut block)?;
+        if have == 0 {
+            return Ok(hex(&hasher.finish().sha256));
+        }
+        hasher.update(&block[..have]);
+        at += have as u64;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    scelle_event::json::write_hex(&mut out, bytes);
+    String::from_utf8(out).expect("hex is text")
+}
+
+/// Standard output, as a place for a bundle.
+struct Stdout(io::Stdout);
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for Stdout {}

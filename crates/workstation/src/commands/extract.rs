@@ -1,0 +1,99 @@
+//! `extract`: an export in clear, which has to be asked for, and is written down.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use scelle::engine::{Progress, profile::show_size};
+use scelle_collector::{Exit, Terminal};
+use serde_json::json;
+
+/// Export a bundle in clear, as a BagIt folder
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scelle extract case.scelle.zip --to case --in-clear
+  scelle verify case/case                                 the folder can still be checked
+
+Evidence in clear is no longer under seal, and may carry malware: say --in-clear to mean it.
+Each export is written down in DIR.exports.jsonl, beside the folder.
+Exit status: 0 complete; 2 not done.")]
+pub(crate) struct Args {
+    /// The bundle
+    bundle: PathBuf,
+    /// The folder to write to; it must not hold anything yet
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Yes, write the evidence in clear
+    #[arg(long)]
+    in_clear: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    if !args.in_clear {
+        bail!(
+            "this writes evidence in clear to {}: say --in-clear if that is what you mean; \
+             `ls`, `cat` and `timeline` read the bundle as it is",
+            args.to.display()
+        );
+    }
+    if args.to.is_dir() && fs::read_dir(&args.to)?.next().is_some() {
+        bail!(
+            "{} is not empty: name a new folder with --to",
+            args.to.display()
+        );
+    }
+    let source = scelle::open(&args.bundle)?;
+    let facts = source
+        .bundle()
+        .with_context(|| format!("{} is no bundle", args.bundle.display()))?
+        .clone();
+    drop(source);
+    fs::create_dir_all(&args.to).with_context(|| format!("making {}", args.to.display()))?;
+    let progress = Progress::default();
+    let extracted = terminal.watch(&progress, || {
+        scelle::extract(&args.bundle, &args.to, &progress)
+    })?;
+    let line = json!({
+        "time": Timestamp::now().to_string(),
+        "bundle": args.bundle,
+        "root": facts.root,
+        "tlp": facts.tlp.name(),
+        "to": args.to,
+        "files": extracted.files,
+        "bytes": extracted.bytes,
+    });
+    write_down(&args.to, &line)?;
+    if terminal.json {
+        terminal.object(&line)?;
+    } else {
+        terminal.line(format!(
+            "{} files, {}, in clear in {}; they stay {}",
+            extracted.files,
+            show_size(extracted.bytes),
+            args.to.display(),
+            facts.tlp
+        ))?;
+    }
+    Ok(Exit::COMPLETE)
+}
+
+fn write_down(folder: &Path, line: &serde_json::Value) -> Result<()> {
+    let mut name = folder
+        .canonicalize()
+        .with_context(|| format!("finding {}", folder.display()))?
+        .into_os_string();
+    name.push(".exports.jsonl");
+    let path = PathBuf::from(name);
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut log| writeln!(log, "{line}"))
+        .with_context(|| format!("writing the export down in {}", path.display()))
+}

@@ -1,0 +1,58 @@
+//! One file a command; those that the collector has too are there.
+
+mod artefacts;
+mod extract;
+mod generate;
+mod parse;
+mod timeline;
+mod triage;
+
+use anyhow::Result;
+use scelle_collector::{
+    Exit, Terminal,
+    commands::{cat, collect, hash, ls, profiles, verify},
+};
+
+/// What the program can do.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    Triage(triage::Args),
+    Collect(collect::Args),
+    Profiles(profiles::Args),
+    Verify(verify::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Extract(extract::Args),
+    Timeline(timeline::Args),
+    Parse(parse::Args),
+    Artefacts(artefacts::Args),
+    Hash(hash::Args),
+    #[command(hide = true)]
+    Completions(generate::Completions),
+    #[command(hide = true)]
+    Man(generate::Man),
+}
+
+impl Command {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What it could not do, and why.
+    pub(crate) fn run(self, terminal: &Terminal) -> Result<Exit> {
+        match self {
+            Self::Triage(args) => triage::run(&args, terminal),
+            Self::Collect(args) => collect::run(&args, terminal),
+            Self::Profiles(args) => profiles::run(&args, terminal),
+            Self::Verify(args) => verify::run(&args, terminal),
+            Self::Ls(args) => ls::run(&args, terminal),
+            Self::Cat(args) => cat::run(&args, terminal),
+            Self::Extract(args) => extract::run(&args, terminal),
+            Self::Timeline(args) => timeline::run(&args, terminal),
+            Self::Parse(args) => parse::run(&args, terminal),
+            Self::Artefacts(args) => artefacts::run(&args, terminal),
+            Self::Hash(args) => hash::run(&args, terminal),
+            Self::Completions(args) => generate::completions(&args),
+            Self::Man(args) => generate::man(&args),
+        }
+    }
+}

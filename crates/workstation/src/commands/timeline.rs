@@ -1,0 +1,382 @@
+//! `timeline`: what happened when, from any number of sources.
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::{Timestamp, civil, tz::TimeZone};
+use scelle::{
+    Source,
+    artefacts::{ALL, Artefact},
+    engine::{ParseSummary, Progress},
+    event::{Moment, Precision, UtcNanos},
+    evidence::OpenOptions,
+    timeline::{BodyFile, Format, Options, Output, Summary, Zone},
+};
+use scelle_collector::{Exit, Terminal, output::PartialFile};
+use serde_json::json;
+
+use super::artefacts::find;
+
+/// The artefact whose records have lines in a body file.
+const BODY_ARTEFACT: &str = "ntfs.mft";
+
+/// Write a sorted timeline of bundles, disk images, folders or files
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scelle timeline case.scelle.zip --out case.parquet
+  scelle timeline disk.raw --format bodyfile --out disk.body
+  scelle timeline a.scelle.zip b.scelle.zip --format csv --out both.csv --from 2024-05-01 --to 2024-06-01
+  scelle timeline Security.evtx --format jsonl --out - | jq .message
+
+Each row leads back to its bytes: `scelle cat SOURCE STREAM --range OFFSET..LENGTH`.
+What could not be read stands in a second table beside the first (`NAME.warnings.…`).
+Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
+pub(crate) struct Args {
+    /// Bundles, disk images, block devices, folders, files
+    #[arg(required = true)]
+    sources: Vec<PathBuf>,
+    /// The file to write; `-` is standard output, where the format allows that
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The form of the timeline
+    #[arg(long, value_enum, default_value_t = FormatName::Parquet)]
+    format: FormatName,
+    /// Leave out what was before: 2024-05-01, 2024-05-01T12:00:00Z
+    #[arg(long, value_name = "T", value_parser = moment)]
+    from: Option<UtcNanos>,
+    /// Leave out what was then or later
+    #[arg(long, value_name = "T", value_parser = moment)]
+    to: Option<UtcNanos>,
+    /// Only these artefacts
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    artefact: Vec<String>,
+    /// The zone of local times in the evidence, as in +02:00
+    #[arg(long)]
+    zone: Option<Zone>,
+    /// Replace an existing output
+    #[arg(long)]
+    force: bool,
+}
+
+/// The forms of a timeline.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormatName {
+    /// Columns, compressed: what query engines read
+    Parquet,
+    /// One JSON object a row
+    Jsonl,
+    /// For spreadsheets
+    Csv,
+    /// Sleuth Kit 3.x body file: one line a name, file-system times only
+    Bodyfile,
+    /// JSON Lines as Timesketch imports them
+    Timesketch,
+}
+
+impl FormatName {
+    /// The format of sorted rows; a body file has none.
+    pub(crate) fn rows(self) -> Option<Format> {
+        match self {
+            Self::Parquet => Some(Format::Parquet),
+            Self::Jsonl => Some(Format::Jsonl),
+            Self::Csv => Some(Format::Csv),
+            Self::Timesketch => Some(Format::Timesketch),
+            Self::Bodyfile => None,
+        }
+    }
+
+    /// The ending of a file's name.
+    pub(crate) fn extension(self) -> &'static str {
+        self.rows().map_or("body", Format::extension)
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    let artefacts: Vec<&'static dyn Artefact> = match &args.artefact[..] {
+        [] if args.format == FormatName::Bodyfile => vec![find(BODY_ARTEFACT)?],
+        [] => ALL.to_vec(),
+        ids => ids.iter().map(|id| find(id)).collect::<Result<_>>()?,
+    };
+    let sources = args
+        .sources
+        .iter()
+        .map(|path| scelle::open_with(path, &OpenOptions { map: true }))
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = Options {
+        from: args.from,
+        to: args.to,
+        zone: args.zone.clone(),
+        ..Options::default()
+    };
+    let progress = Progress::default();
+    let made = terminal.watch(&progress, || {
+        write(
+            &sources,
+            &artefacts,
+            options,
+            args.format,
+            &args.out,
+            args.force,
+            &progress,
+        )
+    })?;
+    made.tell(terminal)?;
+    Ok(Exit::with_losses(made.losses() > 0))
+}
+
+/// A timeline that was written.
+pub(crate) struct Made {
+    /// Where; empty where it went to standard output.
+    pub(crate) path: Option<PathBuf>,
+    /// What it holds; of a body file only the counts are known.
+    pub(crate) summary: Summary,
+    /// What each source held.
+    pub(crate) parsed: Vec<ParseSummary>,
+}
+
+impl Made {
+    /// How many losses there were.
+    pub(crate) fn losses(&self) -> u64 {
+        let unread: usize = self.parsed.iter().map(|one| one.unread.len()).sum();
+        self.summary.warnings + unread as u64
+    }
+
+    fn tell(&self, terminal: &Terminal) -> Result<()> {
+        for (id, why) in self.parsed.iter().flat_map(|one| &one.unread) {
+            terminal.detail(format!("not read: {id}: {why}"));
+        }
+        // Standard output may be the timeline itself.
+        if terminal.json && self.path.is_some() {
+            terminal.object(&self.object())?;
+            return Ok(());
+        }
+        let summary = &self.summary;
+        terminal.note(format!(
+            "{} rows{}, {} warnings",
+            summary.rows,
+            span(summary),
+            summary.warnings
+        ));
+        if summary.outside + summary.undated_left_out > 0 {
+            terminal.note(format!(
+                "left out: {} rows outside the range, {} without a moment in UTC",
+                summary.outside, summary.undated_left_out
+            ));
+        }
+        let unread: usize = self.parsed.iter().map(|one| one.unread.len()).sum();
+        if unread > 0 {
+            terminal.warn(format!(
+                "{unread} streams could not be read, so nothing is known of them (--verbose lists them)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The result as JSON.
+    pub(crate) fn object(&self) -> serde_json::Value {
+        let summary = &self.summary;
+        let time = |at: Option<UtcNanos>| at.map(|at| Moment::Utc(at).to_iso(Precision::FILETIME));
+        let artefacts: serde_json::Map<_, _> = self
+            .parsed
+            .iter()
+            .flat_map(|one| &one.artefacts)
+            .fold(std::collections::BTreeMap::new(), |mut sums, one| {
+                let sum: &mut (u64, u64, u64) = sums.entry(one.artefact).or_default();
+                sum.0 += one.streams;
+                sum.1 += one.tally.records;
+                sum.2 += one.tally.warnings;
+                sums
+            })
+            .into_iter()
+            .map(|(id, (streams, records, warnings))| {
+                let counts =
+                    json!({ "streams": streams, "records": records, "warnings": warnings });
+                (id.to_owned(), counts)
+            })
+            .collect();
+        let unread: Vec<_> = self
+            .parsed
+            .iter()
+            .flat_map(|one| &one.unread)
+            .map(|(id, why)| json!({ "stream": id.to_string(), "cause": why }))
+            .collect();
+        json!({
+            "timeline": self.path,
+            "rows": summary.rows,
+            "warnings": summary.warnings,
+            "undated": summary.undated,
+            "outside": summary.outside,
+            "undated_left_out": summary.undated_left_out,
+            "first": time(summary.first),
+            "last": time(summary.last),
+            "artefacts": artefacts,
+            "unread": unread,
+        })
+    }
+}
+
+/// ` from FIRST to LAST`, where there are dated rows.
+pub(crate) fn span(summary: &Summary) -> String {
+    let show = |at| Moment::Utc(at).to_iso(Precision::SECOND);
+    match (summary.first, summary.last) {
+        (Some(first), Some(last)) => format!(" from {} to {}", show(first), show(last)),
+        _ => String::new(),
+    }
+}
+
+/// Writes a timeline of `sources` to `out`, warnings beside it.
+pub(crate) fn write(
+    sources: &[Source],
+    artefacts: &[&'static dyn Artefact],
+    mut options: Options,
+    format: FormatName,
+    out: &Path,
+    force: bool,
+    progress: &Progress,
+) -> Result<Made> {
+    if out.as_os_str() == "-" {
+        if format == FormatName::Parquet {
+            bail!("Parquet can't be written to standard output: name a file with --out");
+        }
+        options.spill = Some(std::env::temp_dir());
+        let stdout = Box::new(BufWriter::new(io::stdout()));
+        let (summary, parsed) = write_to(
+            sources,
+            artefacts,
+            options,
+            format,
+            stdout,
+            Box::new(io::stderr()),
+            progress,
+        )?;
+        return Ok(Made {
+            path: None,
+            summary,
+            parsed,
+        });
+    }
+    options.spill = Some(match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    });
+    let mut rows = PartialFile::create(out, force)?;
+    let mut warnings =
+        PartialFile::create(&beside(out, "warnings", warnings_ending(format)), force)?;
+    let writer = |file: &PartialFile| -> Result<Box<dyn Write + Send>> {
+        Ok(Box::new(BufWriter::new(file.file()?)))
+    };
+    let (summary, parsed) = write_to(
+        sources,
+        artefacts,
+        options,
+        format,
+        writer(&rows)?,
+        writer(&warnings)?,
+        progress,
+    )
+    .with_context(|| format!("writing {}", out.display()))?;
+    rows.flush()?;
+    warnings.flush()?;
+    let holds_metadata = format.rows().is_some_and(Format::holds_metadata);
+    if !holds_metadata {
+        let path = beside(out, "metadata", "json");
+        let mut file = PartialFile::create(&path, force)?;
+        writeln!(file, "{}", scelle::metadata(sources).to_json())
+            .with_context(|| format!("writing {}", path.display()))?;
+        file.finish()?;
+    }
+    warnings.finish()?;
+    let path = rows.finish()?;
+    Ok(Made {
+        path: Some(path),
+        summary,
+        parsed,
+    })
+}
+
+fn write_to(
+    sources: &[Source],
+    artefacts: &[&'static dyn Artefact],
+    options: Options,
+    format: FormatName,
+    rows: Box<dyn Write + Send>,
+    warnings: Box<dyn Write + Send>,
+    progress: &Progress,
+) -> Result<(Summary, Vec<ParseSummary>)> {
+    if let Some(format) = format.rows() {
+        let output = Output {
+            format,
+            rows,
+            warnings,
+        };
+        return Ok(scelle::timeline(
+            sources,
+            artefacts,
+            options,
+            vec![output],
+            progress,
+        )?);
+    }
+    if options.from.is_some() || options.to.is_some() {
+        bail!(
+            "a body file has no rows to leave out by time: drop --from and --to, or use --format csv"
+        );
+    }
+    let body = BodyFile::new(rows, warnings);
+    let parsed = scelle::parse_all(sources, artefacts, &body, progress)?;
+    let counts = body.finish()?;
+    let summary = Summary {
+        rows: counts.lines,
+        warnings: counts.warnings,
+        ..Summary::default()
+    };
+    Ok((summary, parsed))
+}
+
+fn warnings_ending(format: FormatName) -> &'static str {
+    match format {
+        FormatName::Bodyfile => "jsonl",
+        other => other.extension(),
+    }
+}
+
+/// `case.parquet` and `warnings` make `case.warnings.parquet`.
+pub(crate) fn beside(path: &Path, what: &str, ending: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    let mut name = stem.to_owned();
+    name.push(format!(".{what}.{ending}"));
+    path.with_file_name(name)
+}
+
+/// A moment as people write it; without a zone it is UTC.
+fn moment(text: &str) -> Result<UtcNanos, String> {
+    let utc = |at: civil::DateTime| TimeZone::UTC.to_timestamp(at);
+    text.parse::<Timestamp>()
+        .or_else(|_| text.parse::<civil::DateTime>().and_then(utc))
+        .map(|at| UtcNanos::from_nanos(at.as_nanosecond()))
+        .map_err(|_| format!("{text:?} is no moment: write 2024-05-01 or 2024-05-01T12:00:00Z"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        let day = moment("2024-05-01").expect("a date");
+        assert_eq!(day, moment("2024-05-01T02:00:00+02:00").expect("a moment"));
+        assert_eq!(day.seconds(), 1_714_521_600);
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn names_beside() {
+        let beside = beside(Path::new("a/case.parquet"), "warnings", "parquet");
+        assert_eq!(beside, Path::new("a/case.warnings.parquet"));
+    }
+}

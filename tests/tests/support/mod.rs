@@ -1,0 +1,175 @@
+//! The programs as their users run them.
+
+#![expect(dead_code, reason = "each test program uses some of these")]
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+/// The workstation.
+pub(crate) fn scelle() -> Command {
+    program("scelle")
+}
+
+/// The collector.
+pub(crate) fn collector() -> Command {
+    program("scelle-collector")
+}
+
+/// A program that the workspace's build put beside this test.
+fn program(name: &str) -> Command {
+    let test = env::current_exe().expect("a test knows where it is");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps");
+    let path = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo test --workspace`",
+        path.display()
+    );
+    let mut command = Command::new(path);
+    command.env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// Standard output as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.out.clone()).expect("text")
+    }
+
+    /// Standard output as one JSON value.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.out)
+            .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.text(), self.err))
+    }
+
+    /// Standard output as JSON Lines.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let lines = self.text();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect()
+    }
+
+    /// The same, after checking the exit status.
+    pub(crate) fn ended(self, status: i32) -> Self {
+        assert_eq!(
+            self.status,
+            status,
+            "{}\n{}",
+            String::from_utf8_lossy(&self.out),
+            self.err
+        );
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        assert!(!self.err.contains("internal error"), "{}", self.err);
+        self
+    }
+}
+
+/// Runs a command with arguments.
+pub(crate) fn run<A: AsRef<OsStr>>(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = A>,
+) -> Ran {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.args(arguments).output().expect("it starts");
+    Ran {
+        status: status.code().unwrap_or(-1),
+        out: stdout,
+        err: String::from_utf8_lossy(&stderr).into_owned(),
+    }
+}
+
+/// Runs `scelle` with arguments.
+pub(crate) fn run_scelle<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
+    run(scelle(), arguments)
+}
+
+/// A Recycle Bin index file of Windows 10.
+pub(crate) fn recycled(path: &str) -> Vec<u8> {
+    let units: Vec<u16> = path.encode_utf16().chain([0]).collect();
+    let mut bytes = 2u64.to_le_bytes().to_vec();
+    bytes.extend(99u64.to_le_bytes());
+    bytes.extend(132_000_000_000_000_000u64.to_le_bytes());
+    bytes.extend((units.len() as u32).to_le_bytes());
+    bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+    bytes
+}
+
+/// A folder that looks like a small Windows volume.
+pub(crate) fn windows_folder(root: &Path) {
+    for (path, bytes) in [
+        ("Windows/System32/config/SYSTEM", vec![b'S'; 70_000]),
+        ("Windows/System32/config/SYSTEM.LOG1", vec![b'L'; 5_000]),
+        ("Windows/Prefetch/CMD.EXE-087B4001.pf", vec![b'P'; 900]),
+        (
+            "Windows/System32/drivers/etc/hosts",
+            b"127.0.0.1 localhost\n".to_vec(),
+        ),
+        (
+            "$Recycle.Bin/S-1-5-21-1/$IABCDEF.txt",
+            recycled("C:\\Users\\ana\\secret.txt"),
+        ),
+        ("Users/ana/NTUSER.DAT", vec![b'N'; 40_000]),
+        ("Users/ana/holiday.jpg", vec![b'J'; 30_000]),
+    ] {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+}
+
+/// Every file of a folder, relative, sorted.
+pub(crate) fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let relative = path.strip_prefix(folder).expect("below");
+                found.push(relative.to_string_lossy().into_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A path as text.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("Unicode").to_owned()
+}
+
+/// The only file of a folder with that ending.
+pub(crate) fn only(folder: &Path, ending: &str) -> PathBuf {
+    let found: Vec<_> = files(folder)
+        .into_iter()
+        .filter(|name| name.ends_with(ending))
+        .collect();
+    assert_eq!(found.len(), 1, "{ending}: {found:?}");
+    folder.join(&found[0])
+}
