@@ -37,6 +37,11 @@ pub fn timeline(
     progress: &Progress,
 ) -> Result<(Summary, Vec<ParseSummary>), TimelineError> {
     options.metadata = metadata(sources);
+    // A root names the moment of collection as well; a timeline depends on the evidence alone,
+    // and the payload id, which does so too, stands for it.
+    for source in &mut options.metadata.sources {
+        source.root = None;
+    }
     let rows = Timeline::new(options);
     let parsed = parse_all(sources, artefacts, &rows, progress)?;
     progress.begin("sorting", 0, 0);
@@ -59,7 +64,7 @@ pub fn parse_all<C: Consumer>(
         .collect()
 }
 
-/// What a timeline of `sources` says of itself.
+/// What stands beside a timeline of `sources`: labels, payload ids, and roots.
 pub fn metadata(sources: &[Source]) -> Metadata {
     Metadata {
         label: sources

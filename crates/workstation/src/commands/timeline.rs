@@ -33,7 +33,8 @@ Examples:
   scelle timeline Security.evtx --format jsonl --out - | jq .message
 
 Each row leads back to its bytes: `scelle cat SOURCE STREAM --range OFFSET..LENGTH`.
-What could not be read stands in a second table beside the first (`NAME.warnings.…`).
+What could not be read stands in a second table beside the first (`NAME.warnings.…`), the label
+and the roots of the sources in `NAME.metadata.json`.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
     /// Bundles, disk images, block devices, folders, files
@@ -282,14 +283,11 @@ pub(crate) fn write(
     .with_context(|| format!("writing {}", out.display()))?;
     rows.flush()?;
     warnings.flush()?;
-    let holds_metadata = format.rows().is_some_and(Format::holds_metadata);
-    if !holds_metadata {
-        let path = beside(out, "metadata", "json");
-        let mut file = PartialFile::create(&path, force)?;
-        writeln!(file, "{}", scelle::metadata(sources).to_json())
-            .with_context(|| format!("writing {}", path.display()))?;
-        file.finish()?;
-    }
+    let path = beside(out, "metadata", "json");
+    let mut file = PartialFile::create(&path, force)?;
+    writeln!(file, "{}", scelle::metadata(sources).to_json())
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.finish()?;
     warnings.finish()?;
     let path = rows.finish()?;
     Ok(Made {

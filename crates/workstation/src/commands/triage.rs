@@ -30,8 +30,9 @@ Examples:
   scelle triage /dev/sdb --out case --tlp red --profile full --case 2024-017 --operator 'A. Martin'
   scelle triage folder --out case --tlp green --profile everything --format csv
 
-It writes NAME.scelle.zip, NAME.timeline.parquet and NAME.timeline.warnings.parquet into the
-folder, and shows what was found and what was lost. Write down the root hash.
+It writes NAME.scelle.zip, NAME.timeline.parquet, NAME.timeline.warnings.parquet and
+NAME.timeline.metadata.json into the folder, and shows what was found and what was lost.
+Write down the root hash.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
     /// Disk image, block device, volume, folder or file
