@@ -4,10 +4,12 @@
 //! and seeds are plain files. `FUZZ_ONLY=list` prints the ids.
 #![no_main]
 
+mod bundle;
 mod decoders;
 mod discard;
 mod image;
 mod ntfs;
+mod patch;
 
 use std::{env, process, sync::OnceLock};
 

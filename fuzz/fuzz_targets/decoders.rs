@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{discard::Discard, image, ntfs};
+use crate::{bundle, discard::Discard, image, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -42,6 +42,8 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("ntfs.names", ntfs::names),
         Decoder::new("evidence.any-image", image::any),
         Decoder::new("evidence.patched-image", image::patched),
+        Decoder::new("bundle.verify", bundle::any),
+        Decoder::new("bundle.patched", bundle::patched),
     ]);
     all
 }

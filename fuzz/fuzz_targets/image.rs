@@ -5,6 +5,8 @@ use std::{ops::ControlFlow, sync::Arc};
 use scelle_evidence::{Entry, Evidence, Volume, open_source};
 use scelle_formats::{Bytes, ReadAt, ReadAtExt, ReadError};
 
+use crate::patch::patches;
+
 static SOUND: &[u8] = include_bytes!("../../testdata/demo/workstation.raw");
 /// Where the `$MFT` of that disk lies, nearly all of it in one piece.
 const MFT_AT: usize = 81_920;
@@ -19,22 +21,20 @@ pub fn any(data: &[u8]) {
     look_at(&open_source("fuzz".into(), Arc::new(Bytes(data.to_vec()))));
 }
 
-/// A sound disk, patched: each patch is a place, a length and bytes.
+/// A sound disk, patched.
 pub fn patched(data: &[u8]) {
-    let mut patches = Vec::new();
-    let mut rest = data;
-    while let [high, middle, low, length, tail @ ..] = rest {
-        let place = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
-        // Half of the places lie in the $MFT, where most of what is decoded lies.
-        let at = if place & 1 == 0 {
-            MFT_AT + (place >> 1) % MFT_BYTES
-        } else {
-            (place >> 1) % SOUND.len()
-        };
-        let length = usize::from(*length % 32).min(tail.len());
-        patches.push((at as u64, tail[..length].to_vec()));
-        rest = &tail[length..];
-    }
+    let patches = patches(data)
+        .into_iter()
+        .map(|(place, bytes)| {
+            // Half of the places lie in the $MFT, where most of what is decoded lies.
+            let at = if place & 1 == 0 {
+                MFT_AT + (place >> 1) % MFT_BYTES
+            } else {
+                (place >> 1) % SOUND.len()
+            };
+            (at as u64, bytes.to_vec())
+        })
+        .collect();
     look_at(&open_source("fuzz".into(), Arc::new(Patched(patches))));
 }
 
