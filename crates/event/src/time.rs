@@ -180,26 +180,13 @@ impl CivilParts {
 
 fn write_civil(nanos: i128, digits: usize, out: &mut Vec<u8>) {
     // Almost every time fits 64 bits, where division is an order of magnitude cheaper.
-    let (seconds, below) = match i64::try_from(nanos) {
-        Ok(nanos) => (
-            i128::from(nanos.div_euclid(1_000_000_000)),
-            nanos.rem_euclid(1_000_000_000) as u64,
-        ),
-        Err(_) => (
-            nanos.div_euclid(NANOS_PER_SECOND),
-            nanos.rem_euclid(NANOS_PER_SECOND) as u64,
-        ),
-    };
-    let (days, second_of_day) = match i64::try_from(seconds) {
-        Ok(seconds) => (
-            i128::from(seconds.div_euclid(86_400)),
-            seconds.rem_euclid(86_400) as u64,
-        ),
-        Err(_) => (
-            seconds.div_euclid(86_400),
-            seconds.rem_euclid(86_400) as u64,
-        ),
-    };
+    if let Ok(near) = i64::try_from(nanos) {
+        return write_near(near, digits, out);
+    }
+    let seconds = nanos.div_euclid(NANOS_PER_SECOND);
+    let below = nanos.rem_euclid(NANOS_PER_SECOND) as u64;
+    let days = seconds.div_euclid(86_400);
+    let second_of_day = seconds.rem_euclid(86_400) as u64;
     let (year, month, day) = civil_from_days(days);
     push_year(out, year);
     out.push(b'-');
@@ -218,11 +205,46 @@ fn write_civil(nanos: i128, digits: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// The same for 1677 to 2262: years of four digits, and numbers of 32 bits.
+fn write_near(nanos: i64, digits: usize, out: &mut Vec<u8>) {
+    const SECOND: i64 = 1_000_000_000;
+    let seconds = nanos.div_euclid(SECOND);
+    let below = nanos.rem_euclid(SECOND) as u32;
+    let second_of_day = seconds.rem_euclid(86_400) as u32;
+    let shifted = (seconds.div_euclid(86_400) + 719_468) as u32;
+    let (year, month, day) = civil_from_shifted(shifted / 146_097, shifted % 146_097);
+
+    let mut text = *b"0000-00-00T00:00:00.000000000";
+    let mut put = |at: usize, value: u32| {
+        text[at] = b'0' + (value / 10) as u8;
+        text[at + 1] = b'0' + (value % 10) as u8;
+    };
+    put(0, year / 100);
+    put(2, year % 100);
+    put(5, month);
+    put(8, day);
+    put(11, second_of_day / 3600);
+    put(14, second_of_day / 60 % 60);
+    put(17, second_of_day % 60);
+    put(20, below / 10_000_000);
+    put(22, below / 100_000 % 100);
+    put(24, below / 1_000 % 100);
+    put(26, below / 10 % 100);
+    text[28] = b'0' + (below % 10) as u8;
+    let length = if digits == 0 { 19 } else { 20 + digits };
+    out.extend_from_slice(&text[..length]);
+}
+
 /// Gregorian date of a day number (0 is 1970-01-01), by eras of 400 years that start in March.
 fn civil_from_days(days: i128) -> (i128, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097) as u64;
+    let (year, month, day) = civil_from_shifted(0, shifted.rem_euclid(146_097) as u32);
+    (i128::from(year) + era * 400, month.into(), day.into())
+}
+
+/// Year, month and day of a day of an era.
+fn civil_from_shifted(era: u32, day_of_era: u32) -> (u32, u32, u32) {
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -233,7 +255,7 @@ fn civil_from_days(days: i128) -> (i128, u64, u64) {
     } else {
         shifted_month - 9
     };
-    let year = year_of_era as i128 + era * 400 + i128::from(month <= 2);
+    let year = year_of_era + era * 400 + u32::from(month <= 2);
     (year, month, day)
 }
 
@@ -322,6 +344,34 @@ mod tests {
         for days in (-800_000i64..800_000).step_by(37) {
             let (year, month, day) = civil_from_days(days.into());
             assert_eq!(days_from_civil(year as i64, month as u8, day as u8), days);
+        }
+    }
+
+    #[test]
+    fn near_and_far_agree() {
+        let mut nanos = i64::MIN;
+        loop {
+            for digits in [0, 3, 7, 9] {
+                let mut near = Vec::new();
+                write_near(nanos, digits, &mut near);
+                let seconds = i128::from(nanos).div_euclid(NANOS_PER_SECOND);
+                let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
+                let second_of_day = seconds.rem_euclid(86_400);
+                let below = i128::from(nanos).rem_euclid(NANOS_PER_SECOND);
+                let far = format!(
+                    "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{below:09}",
+                    second_of_day / 3600,
+                    second_of_day / 60 % 60,
+                    second_of_day % 60
+                );
+                let length = if digits == 0 { 19 } else { 20 + digits };
+                assert_eq!(String::from_utf8_lossy(&near), far[..length]);
+            }
+            // A step of about four months that meets every part of a day.
+            match nanos.checked_add(10_540_813_123_456_789) {
+                Some(next) => nanos = next,
+                None => break,
+            }
         }
     }
 

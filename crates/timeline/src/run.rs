@@ -11,7 +11,7 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use crate::{
     Error,
-    blob::{Reader, blob_at, push_varint, read_head, read_row},
+    blob::{Reader, UNDATED, blob_at, push_varint, read_head, read_row},
     names::Names,
     spill::{Spill, Stored},
 };
@@ -39,6 +39,11 @@ impl Entry {
         }
     }
 
+    /// Whether a row of that rank may have no moment.
+    fn may_be_undated(&self) -> bool {
+        self.at() == UNDATED
+    }
+
     pub(crate) fn at(&self) -> u128 {
         u128::from(self.high) << 64 | u128::from(self.low)
     }
@@ -49,6 +54,31 @@ impl Entry {
 pub(crate) struct Raw {
     pub(crate) arena: Vec<u8>,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) places: Places,
+}
+
+/// Which places the rows of a run have. Most runs are of one stream: then the order of two rows
+/// seldom needs a look at their blobs.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// There are no rows.
+    #[default]
+    None,
+    /// All have this one.
+    One(u32),
+    /// There are several.
+    Many,
+}
+
+impl Places {
+    pub(crate) fn add(&mut self, other: Self) {
+        *self = match (*self, other) {
+            (Self::None, other) => other,
+            (own, Self::None) => own,
+            (own, other) if own == other => own,
+            _ => Self::Many,
+        };
+    }
 }
 
 /// Past this an arena's positions would not fit 32 bits.
@@ -66,6 +96,7 @@ impl Raw {
 
     pub(crate) fn append(&mut self, unit: &Self) {
         let base = u32::try_from(self.arena.len()).expect("room was asked for");
+        self.places.add(unit.places);
         self.arena.extend_from_slice(&unit.arena);
         self.entries.extend(unit.entries.iter().map(|entry| Entry {
             blob: entry.blob + base,
@@ -76,13 +107,23 @@ impl Raw {
     pub(crate) fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
+        self.places = Places::None;
     }
 
     pub(crate) fn sort(&mut self, names: &Names) {
         let arena = &*self.arena;
+        let is_one_place = self.places != Places::Many;
         self.entries.par_sort_unstable_by(|a, b| {
             (a.high, a.low)
                 .cmp(&(b.high, b.low))
+                .then_with(|| {
+                    // Of one stream the offset is next, unless one of both has no moment.
+                    if is_one_place && !a.may_be_undated() {
+                        a.offset.cmp(&b.offset)
+                    } else {
+                        Ordering::Equal
+                    }
+                })
                 .then_with(|| compare_ties(&key_of(arena, a), &key_of(arena, b), names))
                 // Rows that nothing tells apart keep the order of the input.
                 .then_with(|| (a.blob, a.row).cmp(&(b.blob, b.row)))

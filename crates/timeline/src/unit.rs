@@ -17,7 +17,7 @@ use crate::{
     blob::{Basis, BlobWriter, Head, Row, UNDATED, push_bytes, rank},
     fact,
     names::{Names, Numbered},
-    run::{Entry, Packed, Raw},
+    run::{Entry, Packed, Places, Raw},
     spill::Spill,
 };
 
@@ -166,7 +166,12 @@ impl Sink for Unit {
             return;
         }
         let offset = observation.provenance.primary.range.start;
-        let Raw { arena, entries } = &mut self.rows.raw;
+        let Raw {
+            arena,
+            entries,
+            places,
+        } = &mut self.rows.raw;
+        places.add(Places::One(head.place));
         let start = arena.len();
         let blob = BlobWriter::new(arena, &head);
         let mut text = Vec::new();
@@ -194,7 +199,9 @@ impl Sink for Unit {
         let Raw {
             arena: out,
             entries,
+            places,
         } = &mut self.warnings.raw;
+        places.add(Places::One(head.place));
         let start = out.len();
         let blob = BlobWriter::new(out, &head);
         let row = blob.row(out, &Row::timeless(ordinal));
