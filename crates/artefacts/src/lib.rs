@@ -9,6 +9,7 @@ mod candidate;
 mod emit;
 mod parse;
 
+pub mod executable;
 pub mod ntfs;
 pub mod windows;
 
@@ -24,6 +25,9 @@ pub static ALL: &[&dyn Artefact] = &[
     &ntfs::mft::Mft,
     &windows::evtx::Evtx,
     &windows::recycle_bin::RecycleBin,
+    &executable::pe::PortableExecutable,
+    &executable::elf::ExecutableAndLinkable,
+    &executable::macho::MachObject,
 ];
 
 /// The artefact of that id.

@@ -8,6 +8,7 @@ mod cursor;
 mod digest;
 mod error;
 pub mod evtx;
+pub mod executable;
 pub mod ntfs;
 mod read;
 

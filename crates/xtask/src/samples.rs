@@ -4,6 +4,7 @@
 //! file is not what its recipe makes.
 
 mod evtx;
+mod executable;
 mod mft;
 
 use std::{fs, path::Path};
@@ -20,7 +21,13 @@ pub(crate) struct Recipe {
 
 /// Every sample that has a recipe.
 pub(crate) fn recipes() -> Vec<Recipe> {
-    [evtx::recipes(), mft::recipes(), recycle_bin()].concat()
+    [
+        evtx::recipes(),
+        executable::recipes(),
+        mft::recipes(),
+        recycle_bin(),
+    ]
+    .concat()
 }
 
 impl Recipe {
