@@ -111,7 +111,13 @@ fn member_name(volume: &str, entry: &Entry, stream: Option<&EvidencePath>) -> St
     }
     if name.len() > PATH_BYTES {
         let mark = cut_mark(&name);
-        name.truncate(safe_cut(&name, PATH_BYTES - CUT_MARK_BYTES));
+        let limit = PATH_BYTES - CUT_MARK_BYTES;
+        // The mark makes the last component longer, which has its own limit.
+        let begin = name[..name.floor_char_boundary(limit)]
+            .rfind('/')
+            .map_or(0, |slash| slash + 1);
+        let limit = limit.min(begin + COMPONENT_BYTES - CUT_MARK_BYTES);
+        name.truncate(safe_cut(&name, limit));
         name.push_str(&mark);
     }
     name
@@ -325,4 +331,120 @@ pub(crate) fn complaint(name: &str) -> Option<&'static str> {
         return Some(why);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use scelle_evidence::{Attributes, EntryKind, Times};
+
+    use super::*;
+
+    fn entry(path: &[u8], number: u64) -> Entry {
+        Entry {
+            path: EvidencePath::from_bytes(path),
+            kind: EntryKind::File,
+            id: (number > 0).then_some(FileId {
+                entry: number,
+                sequence: 2,
+            }),
+            times: Times::default(),
+            names: Vec::new(),
+            attributes: Attributes(0),
+            deleted: false,
+            orphan: false,
+            link_target: None,
+            streams: Vec::new(),
+        }
+    }
+
+    fn escaped(name: &[u8]) -> String {
+        let mut out = String::new();
+        escape(&mut out, name);
+        out
+    }
+
+    #[test]
+    fn what_is_dangerous_is_escaped() {
+        for (name, wanted) in [
+            (&b"plain name.txt"[..], "plain name.txt"),
+            (b"100%=1", "100=25=3D1"),
+            (b"a\\b:c*d?e\"f<g>h|i", "a=5Cb=3Ac=2Ad=3Fe=22f=3Cg=3Eh=7Ci"),
+            (b"a\nb\x7f", "a=0Ab=7F"),
+            ("a\u{85}b\u{2028}".as_bytes(), "a=C2=85b=E2=80=A8"),
+            (b"  a . . ", "=20=20a=20=2E=20=2E=20"),
+            ("\u{3000}a".as_bytes(), "=E3=80=80a"),
+            (b"..", "=2E=2E"),
+            (b"con", "=63on"),
+            (b"Nul.tar.gz", "=4Eul.tar.gz"),
+            (b"COM1", "=43OM1"),
+            (b"COM10", "COM10"),
+            (b"console", "console"),
+            (b"a\xED\xA0\x80b", "a=uD800b"),
+            (b"a\xFFb", "a=FFb"),
+            ("\u{e9}".as_bytes(), "\u{e9}"),
+            ("e\u{301}".as_bytes(), "e=CC=81"),
+            ("\u{212b}".as_bytes(), "=E2=84=AB"),
+        ] {
+            assert_eq!(escaped(name), wanted);
+        }
+    }
+
+    #[test]
+    fn clashes_are_marked() {
+        let mut names = Names::default();
+        let mut assign = |path: &[u8], number| names.assign("v", &entry(path, number), None);
+        assert_eq!(assign(b"Dir/File", 5), "data/v/Dir/File");
+        assert_eq!(assign(b"dir/FILE", 6), "data/v/dir/FILE=~6-2");
+        assert_eq!(assign(b"dir/FILE", 6), "data/v/dir/FILE=~6-2-2");
+        assert_eq!(
+            assign(b"dir", 7),
+            "data/v/dir=~7-2",
+            "a folder has the name"
+        );
+        assert_eq!(assign(b"dir/file/x", 8), "data/v/dir/file=~8-2/x");
+        assert_eq!(assign(b"dir/file", 0), "data/v/dir/file=~0-0-1");
+        let mut deleted = entry(b"Dir/File", 9);
+        deleted.deleted = true;
+        assert_eq!(
+            names.assign("v", &deleted, Some(&EvidencePath::from_bytes(b"s"))),
+            "data/v/=deleted/9-2/Dir/File=3As"
+        );
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_different() {
+        let mut names = Names::default();
+        let mut long = vec![b'%'; 200];
+        let first = names.assign("v", &entry(&long, 1), None);
+        long.push(b'x');
+        let second = names.assign("v", &entry(&long, 2), None);
+        assert_ne!(first, second);
+        for name in [&first, &second] {
+            let component = &name["data/v/".len()..];
+            assert!(component.len() <= COMPONENT_BYTES, "{component}");
+            assert!(component[..component.len() - CUT_MARK_BYTES].len() % 3 == 0);
+            assert_eq!(complaint(name), None);
+        }
+        let deep = ["component"; 90].join("/").into_bytes();
+        let name = names.assign("v", &entry(&deep, 3), None);
+        assert!((PATH_BYTES - COMPONENT_BYTES..=PATH_BYTES).contains(&name.len()));
+        assert_eq!(complaint(&name), None);
+    }
+
+    #[test]
+    fn names_that_climb_are_complained_of() {
+        for name in [
+            "data/../x",
+            "/x",
+            "a//b",
+            "a/./b",
+            "C:/x",
+            "a\\b",
+            "a/nul",
+            "a/b.",
+            "a\0",
+        ] {
+            assert!(complaint(name).is_some(), "{name}");
+        }
+    }
 }

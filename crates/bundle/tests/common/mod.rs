@@ -71,8 +71,8 @@ pub fn entry(path: &[u8], number: u64) -> Entry {
     }
 }
 
-impl Source for &Item {
-    fn stream(&self) -> Stream<'_> {
+impl Item {
+    fn describe(&self) -> Stream<'_> {
         Stream {
             volume: VOLUME.into(),
             entry: Cow::Borrowed(&self.entry),
@@ -80,6 +80,12 @@ impl Source for &Item {
             target: "test".into(),
             way: "memory".into(),
         }
+    }
+}
+
+impl Source for &Item {
+    fn stream(&self) -> Stream<'_> {
+        self.describe()
     }
 
     fn open(&self) -> Result<Box<dyn ReadAt>, ReadError> {
@@ -239,5 +245,18 @@ impl Random {
 
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// A stream that is made when it is collected.
+pub struct Owned(pub Item);
+
+impl Source for Owned {
+    fn stream(&self) -> Stream<'_> {
+        self.0.describe()
+    }
+
+    fn open(&self) -> Result<Box<dyn ReadAt>, ReadError> {
+        (&self.0).open()
     }
 }
