@@ -314,12 +314,15 @@ impl Planner {
         for (number, target) in profile.targets.iter().enumerate() {
             for text in target.patterns() {
                 let name: Arc<str> = format!("{}: {text}", target.id).into();
-                if target.opt_in {
+                let opt_in = target
+                    .opt_in
+                    .then_some("opt-in: no profile names it under opt_in");
+                if let Some(why) = target.left_out.as_deref().or(opt_in) {
                     coverage.push(Coverage {
                         target: name.to_string(),
                         path: None,
                         outcome: Outcome::Excluded,
-                        detail: Some("opt-in: no profile names it under opt_in".to_owned()),
+                        detail: Some(why.to_owned()),
                     });
                     continue;
                 }

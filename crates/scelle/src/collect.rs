@@ -51,6 +51,22 @@ pub struct Order {
     pub key: Option<SealKey>,
 }
 
+impl Order {
+    /// An order with a key made for the run, deflate, and nothing said of case and operator.
+    pub fn new(name: impl Into<String>, tlp: Tlp, source: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            tlp,
+            source: source.into(),
+            case: None,
+            operator: None,
+            incident: None,
+            compression: Compression::default(),
+            key: None,
+        }
+    }
+}
+
 /// Where a bundle goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {

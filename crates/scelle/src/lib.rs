@@ -1,8 +1,46 @@
 //! Scellé: forensic triage, sealed evidence and timelines.
 //!
 //! The face of the library: what is below is re-exported, and the few calls that most embedders
-//! need stand here: [`open`] any source, [`collect`] into a sealed bundle, [`verify`] it, and
-//! make a [`timeline`](fn@timeline) of it.
+//! need stand here: [`open`] any source, [`collect`] what a profile asks for into a sealed
+//! bundle, [`verify`] it, and, with the feature `timeline`, make a timeline of it.
+//!
+//! ```
+//! use scelle::{
+//!     Destination, Order, Verdict, VerifyOptions,
+//!     engine::{Plan, Profile, Progress, profile::Limits},
+//!     event::Tlp,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("notes.txt");
+//! std::fs::write(&path, "evidence")?;
+//!
+//! // What is there, and what of it is taken.
+//! let progress = Progress::default();
+//! let source = scelle::open(&path)?;
+//! let profile = Profile::load("everything")?;
+//! let plan = Plan::new(source.evidence(), profile, Limits::default(), &progress);
+//!
+//! // One sealed bundle, under a key that is made for this run.
+//! let bundle = folder.path().join("case.scelle.zip");
+//! let order = Order::new("case", Tlp::Amber, "notes.txt");
+//! let destination = Destination::File { path: bundle.clone(), force: false };
+//! let collected = scelle::collect(&source, &plan, order, destination, &progress)?;
+//! assert_eq!((collected.files, collected.losses), (1, 0));
+//!
+//! // Whoever has written the root down knows that it is unchanged.
+//! let options = VerifyOptions { root: Some(collected.root), ..VerifyOptions::default() };
+//! let checked = scelle::verify(&bundle, &options, &progress)?;
+//! assert_eq!(checked.verdict, Verdict::Sealed);
+//!
+//! // A bundle is a source like any other.
+//! let sealed = scelle::open(&bundle)?;
+//! let (id, stream) = sealed.stream("notes.txt")?;
+//! assert_eq!((id.to_string().as_str(), stream.len()), ("file/notes.txt", 8));
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(feature = "timeline")]
 mod analyse;
@@ -27,4 +65,6 @@ pub use scelle_parallel::use_threads;
 pub use source::{
     BundleFacts, OpenError, Source, open, open_file, open_input, open_with, show_loss,
 };
-pub use verify::{VerifyError, extract, verify};
+#[cfg(feature = "extract")]
+pub use verify::extract;
+pub use verify::{VerifyError, verify};

@@ -1,12 +1,11 @@
 //! Checks bundles and bags, and exports them in clear.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use scelle_bundle::{Verdict, Verification, VerifyOptions};
+use scelle_bundle::{Verification, VerifyOptions};
 use scelle_engine::Progress;
 use scelle_evidence::FileSource;
 
@@ -26,16 +25,18 @@ pub enum VerifyError {
     #[error(transparent)]
     Bundle(#[from] scelle_bundle::Error),
     /// A bundle that is not whole is not exported.
+    #[cfg(feature = "extract")]
     #[error("{} is {}: {problem}", path.display(), verdict.name())]
     NotSealed {
         /// Which bundle.
         path: PathBuf,
         /// The answer of the check.
-        verdict: Verdict,
+        verdict: scelle_bundle::Verdict,
         /// The first thing that is wrong.
         problem: String,
     },
     /// The archive can't be unpacked.
+    #[cfg(feature = "extract")]
     #[error("unpacking {}: {source}", path.display())]
     Archive {
         /// Which bundle.
@@ -72,7 +73,12 @@ pub fn verify(
 ///
 /// # Errors
 /// Where the bundle is not whole, or the folder can't be written.
+#[cfg(feature = "extract")]
 pub fn extract(path: &Path, to: &Path, progress: &Progress) -> Result<Verification, VerifyError> {
+    use std::fs::File;
+
+    use scelle_bundle::Verdict;
+
     let checked = verify(path, &VerifyOptions::default(), progress)?;
     if !matches!(checked.verdict, Verdict::Sealed | Verdict::SignerUnknown) {
         let problem = checked.problems.first().map(ToString::to_string);

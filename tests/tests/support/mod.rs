@@ -1,6 +1,6 @@
 //! The programs as their users run them.
 
-#![expect(dead_code, reason = "each test program uses some of these")]
+#![allow(dead_code, reason = "each test program uses some of these")]
 
 use std::{
     env,

@@ -151,6 +151,9 @@ fn remarks(target: &Target) -> String {
     if target.opt_in {
         remarks.push("opt-in".to_owned());
     }
+    if let Some(why) = &target.left_out {
+        remarks.push(format!("left out: {why}"));
+    }
     if remarks.is_empty() {
         String::new()
     } else {

@@ -75,6 +75,9 @@ pub struct Target {
     pub deleted: bool,
     /// Whether it is taken only where a profile names it under `opt_in`.
     pub opt_in: bool,
+    /// Why this version can't take it; the ledger says so of each pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
 }
 
 /// Why a profile can't be used.
@@ -261,6 +264,7 @@ struct WrittenTarget {
     deleted: bool,
     #[serde(default)]
     opt_in: bool,
+    left_out: Option<String>,
 }
 
 fn load(name: &str, depth: usize) -> Result<Profile, ProfileError> {
@@ -353,6 +357,7 @@ fn parse(name: &str, text: &str, depth: usize) -> Result<Profile, ProfileError> 
             max_file_bytes,
             deleted: target.deleted,
             opt_in: target.opt_in,
+            left_out: target.left_out,
         });
     }
     profile.adopt(own);
