@@ -93,7 +93,6 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a text escaped as RFC 8259 asks, without quotes.
 pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut start = 0;
     let mut at = 0;
@@ -107,26 +106,88 @@ pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
         }
         let byte = bytes[at];
         at += 1;
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 => 0,
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[start..at - 1]);
-        start = at;
-        if short == 0 {
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-        } else {
-            out.extend_from_slice(&[b'\\', short]);
+        if is_escaped(byte) {
+            out.extend_from_slice(&bytes[start..at - 1]);
+            start = at;
+            write_escaped(out, byte);
         }
     }
     out.extend_from_slice(&bytes[start..]);
+}
+
+/// Appends UTF-16 text, little-endian, in quotes, in one pass over its units. An unpaired
+/// surrogate is shown by its number, as `\uD800` in the text itself.
+pub fn write_utf16(out: &mut Vec<u8>, units: &[u8]) {
+    out.reserve(units.len() / 2 + 2);
+    out.push(b'"');
+    let mut rest = units;
+    while let [low, high, next @ ..] = rest {
+        // Nearly all text is plain ASCII: eight units are looked at in one go.
+        if let Some((eight, next)) = rest.split_first_chunk()
+            && let Some(text) = plain_ascii(eight)
+        {
+            out.extend_from_slice(&text);
+            rest = next;
+            continue;
+        }
+        let unit = u16::from_le_bytes([*low, *high]);
+        rest = next;
+        if unit < 0x80 {
+            if is_escaped(*low) {
+                write_escaped(out, *low);
+            } else {
+                out.push(*low);
+            }
+            continue;
+        }
+        let second = next.first_chunk().map(|two| u16::from_le_bytes(*two));
+        let pair = [unit, second.unwrap_or_default()];
+        match char::decode_utf16(pair).next() {
+            Some(Ok(char)) => {
+                out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &rest[2 * (char.len_utf16() - 1)..];
+            }
+            _ => out.extend_from_slice(format!("\\\\u{unit:04X}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Eight units of UTF-16 as bytes, where all are ASCII and none has to be escaped.
+fn plain_ascii(units: &[u8; 16]) -> Option<[u8; 8]> {
+    const NOT_ASCII: u128 = u128::from_le_bytes([
+        0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80,
+        0xff,
+    ]);
+    if u128::from_le_bytes(*units) & NOT_ASCII != 0 {
+        return None;
+    }
+    let mut text = [0; 8];
+    for (byte, unit) in text.iter_mut().zip(units.chunks_exact(2)) {
+        *byte = unit[0];
+    }
+    (!has_escaped(u64::from_le_bytes(text))).then_some(text)
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn write_escaped(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let short = match byte {
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0..0x20 => {
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&digits);
+            return;
+        }
+        other => other,
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Whether one of eight bytes is a control character, a quote or a backslash.
@@ -212,13 +273,12 @@ impl Fields for Members<'_> {
         if matches!(value, Value::Null) {
             return;
         }
-        if !self.first {
-            self.out.push(b',');
+        let start = self.out.len();
+        column.push_key(self.out);
+        if self.first {
+            self.out.remove(start);
+            self.first = false;
         }
-        self.first = false;
-        self.out.push(b'"');
-        self.out.extend_from_slice(column.name.as_bytes());
-        self.out.extend_from_slice(b"\":");
         write_value(self.out, value);
     }
 }
@@ -273,6 +333,11 @@ impl Tree for TreeWriter<'_> {
         }
     }
 
+    fn utf16(&mut self, units: &[u8]) {
+        self.separate();
+        write_utf16(self.out, units);
+    }
+
     fn end(&mut self) {
         if let Some(close) = self.open.pop() {
             self.out.push(close);
@@ -322,6 +387,10 @@ mod tests {
                     };
                     let expected = format!("{}{shown}{}", "a".repeat(before), "z".repeat(after));
                     assert_eq!(String::from_utf8_lossy(&out), expected);
+                    out.clear();
+                    let units: Vec<_> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+                    write_utf16(&mut out, &units);
+                    assert_eq!(String::from_utf8_lossy(&out), format!("\"{expected}\""));
                 }
             }
         }
@@ -336,6 +405,20 @@ mod tests {
             write_uint(&mut out, number);
             assert_eq!(out, format!("n{number}").as_bytes());
         }
+    }
+
+    #[test]
+    fn utf16_that_is_no_text() {
+        let shown = |units: &[u16]| {
+            let bytes: Vec<_> = units.iter().copied().flat_map(u16::to_le_bytes).collect();
+            let mut out = Vec::new();
+            write_utf16(&mut out, &bytes);
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(shown(&[]), r#""""#);
+        assert_eq!(shown(&[0xd834, 0xdd1e, 0x61]), "\"𝄞a\"");
+        assert_eq!(shown(&[0x61, 0xd834]), r#""a\\uD834""#);
+        assert_eq!(shown(&[0xdd1e, 0xd834, 0x61]), r#""\\uDD1E\\uD834a""#);
     }
 
     #[test]

@@ -32,12 +32,41 @@ pub struct Column {
     pub kind: ColumnKind,
     /// What it says, in one sentence.
     pub doc: &'static str,
+    /// `,"name":` and zeros, as JSON has it: it is written for every value.
+    key: [u8; Self::KEY_BYTES],
 }
 
 impl Column {
-    /// A column.
+    pub(crate) const KEY_BYTES: usize = 32;
+    const AROUND_NAME: usize = ",\"\":".len();
+
+    /// A column. Its name has at most 28 bytes.
     pub const fn new(name: &'static str, kind: ColumnKind, doc: &'static str) -> Self {
-        Self { name, kind, doc }
+        let bytes = name.as_bytes();
+        let mut key = [0; Self::KEY_BYTES];
+        key[0] = b',';
+        key[1] = b'"';
+        let mut at = 0;
+        while at < bytes.len() {
+            key[at + 2] = bytes[at];
+            at += 1;
+        }
+        key[at + 2] = b'"';
+        key[at + 3] = b':';
+        Self {
+            name,
+            kind,
+            doc,
+            key,
+        }
+    }
+
+    /// Appends `,"name":`.
+    pub(crate) fn push_key(&self, out: &mut Vec<u8>) {
+        // A copy of fixed size, cut afterwards, costs a fraction of one of any size.
+        let end = out.len() + self.name.len() + Self::AROUND_NAME;
+        out.extend_from_slice(&self.key);
+        out.truncate(end);
     }
 }
 
@@ -116,6 +145,8 @@ pub trait Tree {
     fn begin_list(&mut self);
     /// A plain value.
     fn value(&mut self, value: Value<'_>);
+    /// A text that is stored as UTF-16, little-endian.
+    fn utf16(&mut self, units: &[u8]);
     /// Closes the list or map that was opened last.
     fn end(&mut self);
 }

@@ -416,6 +416,9 @@ impl Builder for Shown<'_> {
     }
 
     fn value(&mut self, value: Scalar<'_>) {
+        if let Scalar::Text(text) = value {
+            return self.out.utf16(text.0);
+        }
         with_value(value, &mut self.scratch, |value| self.out.value(value));
     }
 

@@ -45,8 +45,56 @@ pub(super) struct Workspace {
     parts: Vec<Content>,
     uses: Vec<u16>,
     scratch: Vec<u8>,
+    names: Names,
     /// How many more tokens may be compiled for this chunk.
-    pub(super) budget: u32,
+    budget: u32,
+}
+
+/// What stands before a name, as a key of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    None,
+    Attribute,
+    Instruction,
+}
+
+impl Prefix {
+    fn text(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Attribute => "@",
+            Self::Instruction => "?",
+        }
+    }
+}
+
+/// The names of the chunk that were converted last, by their offsets: every template of a chunk
+/// has the same ones.
+#[derive(Debug)]
+struct Names([Option<(u32, Prefix, Str)>; Self::PLACES]);
+
+impl Names {
+    const PLACES: usize = 256;
+
+    /// Where that name is kept, or would be; another one may be there.
+    fn place(&mut self, at: u32, prefix: Prefix) -> &mut Option<(u32, Prefix, Str)> {
+        let place = at as usize / 2 + prefix as usize * (Self::PLACES / 2);
+        &mut self.0[place % Self::PLACES]
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self([None; Self::PLACES])
+    }
+}
+
+impl Workspace {
+    /// Forgets the names of the last chunk, and allows so many tokens.
+    pub(super) fn start_chunk(&mut self, budget: u32) {
+        self.names = Names::default();
+        self.budget = budget;
+    }
 }
 
 /// A member whose element is still open.
@@ -146,7 +194,7 @@ impl<'c> Compiler<'c, '_> {
             depends_on = (dependency != NO_DEPENDENCY).then_some(dependency);
         }
         self.cur.skip("element size", 4)?;
-        let key = self.name("")?;
+        let key = self.name(Prefix::None)?;
         let (members, parts) = (self.work.pending.len(), self.work.parts.len());
         if token & 0x40 != 0 {
             self.cur.skip("attribute list size", 4)?;
@@ -164,7 +212,7 @@ impl<'c> Compiler<'c, '_> {
     }
 
     fn attribute(&mut self) -> Result<(), DecodeError> {
-        let key = self.name("@")?;
+        let key = self.name(Prefix::Attribute)?;
         let parts = self.work.parts.len();
         while let Some(
             token @ (0x05 | 0x45 | 0x07 | 0x47 | 0x08 | 0x48 | 0x09 | 0x49 | 0x0d | 0x0e),
@@ -211,7 +259,9 @@ impl<'c> Compiler<'c, '_> {
                 Ok(())
             }
             0x09 | 0x49 => {
-                let name = self.read_name()?;
+                let at = self.cur.u32("entity name offset")?;
+                let (name, _) = self.name_at(at)?;
+                self.spend(name.0.len())?;
                 self.literal(|out| {
                     name.push_to(out);
                     let char = match &out[..] {
@@ -258,6 +308,7 @@ impl<'c> Compiler<'c, '_> {
             kind::ANSI_STRING => {
                 let count = self.cur.u16("value text length")?;
                 let bytes = self.cur.take("value text", count.into())?;
+                self.spend(count.into())?;
                 self.literal(|out| push_ansi(bytes, out));
                 Ok(())
             }
@@ -281,13 +332,14 @@ impl<'c> Compiler<'c, '_> {
     fn counted_text(&mut self, field: &'static str) -> Result<(), DecodeError> {
         let units = self.cur.u16(field)?;
         let text = Utf16(self.cur.take(field, usize::from(units) * 2)?);
+        self.spend(units.into())?;
         self.literal(|out| text.push_to(out));
         Ok(())
     }
 
     /// A processing instruction, whose token was read, kept as a member `?target`.
     fn instruction(&mut self) -> Result<(), DecodeError> {
-        let key = self.name("?")?;
+        let key = self.name(Prefix::Instruction)?;
         let parts = self.work.parts.len();
         if self.peek() == Some(0x0b) {
             self.token()?;
@@ -478,26 +530,40 @@ impl<'c> Compiler<'c, '_> {
         tables.systems.len() as u32 - 1
     }
 
-    fn name(&mut self, prefix: &str) -> Result<Str, DecodeError> {
-        let name = self.read_name()?;
+    fn name(&mut self, prefix: Prefix) -> Result<Str, DecodeError> {
+        let at = self.cur.u32("name offset")?;
+        let (name, hash) = self.name_at(at)?;
+        let known = self.work.names.place(at, prefix);
+        if let Some((_, _, text)) = known.filter(|known| (known.0, known.1) == (at, prefix)) {
+            return Ok(text);
+        }
+        if !is_name(name, hash) {
+            return Err(DecodeError::Invalid {
+                field: "name",
+                at: self.tokens.base + u64::from(at),
+                why: "neither its hash nor its characters are those of a name".to_owned(),
+            });
+        }
         let text = name.to_str(&mut self.work.scratch);
-        Ok(self.tables.keep(prefix, text))
+        let text = self.tables.keep(prefix.text(), text);
+        *known = Some((at, prefix, text));
+        Ok(text)
     }
 
-    /// Reads a name's offset, and the name, wherever it stands.
-    fn read_name(&mut self) -> Result<Utf16<'c>, DecodeError> {
-        let at = self.cur.u32("name offset")?;
+    /// The name at that offset in the chunk and its hash; it is passed over where it stands right here.
+    fn name_at(&mut self, at: u32) -> Result<(Utf16<'c>, u16), DecodeError> {
         let (chunk, base) = (self.tokens.chunk, self.tokens.base);
         let stored = chunk.get(at as usize..).unwrap_or_default();
         let mut name = Cursor::new(stored, base + u64::from(at));
-        name.skip("next name and hash", 6)?;
+        name.skip("next name", 4)?;
+        let hash = name.u16("name hash")?;
         let units = name.u16("name length")?;
         let text = name.take("name", usize::from(units) * 2)?;
         if self.cur.at() == base + u64::from(at) {
             self.cur
                 .skip("name", NAME_HEAD_BYTES + text.len() + NAME_END_BYTES)?;
         }
-        Ok(Utf16(text))
+        Ok((Utf16(text), hash))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -505,16 +571,25 @@ impl<'c> Compiler<'c, '_> {
     }
 
     fn token(&mut self) -> Result<u8, DecodeError> {
-        if self.work.budget == 0 {
-            return Err(DecodeError::Limit {
+        self.spend(1)?;
+        self.cur.u8("token")
+    }
+
+    /// Takes so many tokens, or units of text, off what may be compiled for this chunk.
+    fn spend(&mut self, cost: usize) -> Result<(), DecodeError> {
+        let limit = super::decoder::MAX_TOKENS;
+        match self.work.budget.checked_sub(cost as u32) {
+            Some(left) => {
+                self.work.budget = left;
+                Ok(())
+            }
+            None => Err(DecodeError::Limit {
                 field: "tokens of a chunk's templates",
                 at: self.cur.at(),
-                value: super::decoder::MAX_TOKENS.into(),
-                limit: super::decoder::MAX_TOKENS.into(),
-            });
+                value: u64::from(limit) + cost as u64,
+                limit: limit.into(),
+            }),
         }
-        self.work.budget -= 1;
-        self.cur.u8("token")
     }
 
     /// `token`, which was read or is next, can't stand here.
@@ -525,6 +600,29 @@ impl<'c> Compiler<'c, '_> {
             value: token.into(),
         }
     }
+}
+
+/// Whether a stored name is one: other bytes look like one too, where it was overwritten.
+///
+/// The hash is not specified. This one is right for all 22,714 names of the logs that it was
+/// tried on, of which the longest has 46 characters.
+fn is_name(name: Utf16<'_>, stored_hash: u16) -> bool {
+    const MOST_UNITS: usize = 256;
+    if name.0.len() > MOST_UNITS * 2 {
+        return false;
+    }
+    let units = name.0.chunks_exact(2);
+    let mut units = units.map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    let hash = units.clone().fold(0u32, |hash, unit| {
+        hash.wrapping_mul(65_599).wrapping_add(unit.into())
+    });
+    // A name with a damaged hash still names something.
+    hash as u16 == stored_hash
+        || units.all(|unit| {
+            u8::try_from(unit).is_ok_and(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':')
+            })
+        })
 }
 
 impl Tables {

@@ -13,7 +13,8 @@ use super::{
 
 /// How deep values may hold binary XML.
 const MAX_NESTING: usize = 16;
-/// How many tokens are compiled for one chunk: a chunk of nothing but tokens, four times over.
+/// How many tokens and units of text are compiled for one chunk: a chunk of nothing but tokens,
+/// four times over.
 pub(super) const MAX_TOKENS: u32 = 4 * 65_536;
 /// How many bytes of text and values the records of one chunk may unfold to. A sound chunk shows
 /// each of its bytes about once; a hostile one may refer to one large text thousands of times.
@@ -83,7 +84,7 @@ impl Decoder {
         self.tables.clear();
         self.plans.clear();
         self.known.clear();
-        self.work.budget = MAX_TOKENS;
+        self.work.start_chunk(MAX_TOKENS);
         self.unfolded_left = MAX_UNFOLDED_BYTES;
     }
 
