@@ -109,7 +109,7 @@ impl Method {
             .into_par_iter()
             .map(|block| {
                 let at = block * step;
-                let is_first = at % SEGMENT_BYTES == 0;
+                let is_first = at.is_multiple_of(SEGMENT_BYTES);
                 let history = if is_first { at } else { at - DICTIONARY_BYTES };
                 self.encode_block(
                     &bytes[history..at],

@@ -125,6 +125,9 @@ impl Bundle {
     }
 }
 
+/// Where each member's segments begin, by the member's name.
+type SegmentsByMember = HashMap<String, Vec<u64>>;
+
 /// What the volumes of a bundle have in common.
 struct Shared {
     source: Arc<dyn ReadAt>,
@@ -132,7 +135,7 @@ struct Shared {
     folder: String,
     tags: Vec<Member>,
     /// The checkpoints' texts, in order, and the segments that each lists, once it was read.
-    checkpoints: Vec<(Member, OnceLock<HashMap<String, Vec<u64>>>)>,
+    checkpoints: Vec<(Member, OnceLock<SegmentsByMember>)>,
 }
 
 impl Shared {

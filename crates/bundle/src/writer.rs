@@ -279,7 +279,7 @@ impl<W: Output> BundleWriter<W> {
                             .put_block(Kind::Payload, &member, method, block)?;
                         taken
                     }
-                    Bytes::Large(reader) => self.add_large(&member, method, &*reader)?,
+                    Bytes::Large(reader) => Box::new(self.add_large(&member, method, &*reader)?),
                 };
                 (taken, Some(member))
             }
@@ -453,12 +453,12 @@ struct Prepared<S> {
     source: S,
     /// When it was opened.
     at: Timestamp,
-    bytes: Result<Bytes, Taken>,
+    bytes: Result<Bytes, Box<Taken>>,
 }
 
 enum Bytes {
     /// All of it, compressed: one block.
-    Whole(Taken, Block),
+    Whole(Box<Taken>, Block),
     /// More than one block: the joiner shares the work out again.
     Large(Box<dyn ReadAt>),
 }
@@ -520,7 +520,10 @@ impl<S: Source> Prepared<S> {
         let at = Timestamp::now();
         let bytes = match source.open() {
             Ok(reader) => Self::read(reader, method, buffer),
-            Err(error) => Err(Taken::nothing(outcome_of(&error), error.to_string())),
+            Err(error) => Err(Box::new(Taken::nothing(
+                outcome_of(&error),
+                error.to_string(),
+            ))),
         };
         Self {
             index,
@@ -530,7 +533,11 @@ impl<S: Source> Prepared<S> {
         }
     }
 
-    fn read(reader: Box<dyn ReadAt>, method: Method, buffer: &mut Vec<u8>) -> Result<Bytes, Taken> {
+    fn read(
+        reader: Box<dyn ReadAt>,
+        method: Method,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Bytes, Box<Taken>> {
         let layout = Layout::of(&*reader);
         let stored_bytes = layout.stored_bytes();
         if stored_bytes > BLOCK_BYTES as u64 {
@@ -544,13 +551,13 @@ impl<S: Source> Prepared<S> {
         let lost: u64 = unread.iter().map(|(_, length)| length).sum();
         if lost == stored_bytes && lost > 0 {
             let cause = cause.unwrap_or_default();
-            return Err(Taken::nothing(Outcome::Unreadable, cause));
+            return Err(Box::new(Taken::nothing(Outcome::Unreadable, cause)));
         }
         let mut hasher = StreamHasher::new(layout.size, &layout.pieces);
         hasher.update(buffer);
         let block = method.encode_block(&[], buffer, true);
         Ok(Bytes::Whole(
-            Taken::new(layout, hasher, unread, cause),
+            Box::new(Taken::new(layout, hasher, unread, cause)),
             block,
         ))
     }

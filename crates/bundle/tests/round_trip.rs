@@ -192,7 +192,7 @@ fn who_vouches() {
     };
     let answer = ask(vec![trusted.clone()], None);
     assert_eq!(answer.verdict, Verdict::Sealed);
-    assert_eq!(answer.vouched_by, [sealed.signer.clone()]);
+    assert_eq!(answer.vouched_by, std::slice::from_ref(&sealed.signer));
     let other = common::key().certificate().expect("text");
     let other = Certificate::read(other.as_bytes()).expect("a certificate");
     let answer = ask(vec![other], None);
@@ -241,7 +241,9 @@ fn threads_change_nothing_and_another_reader_agrees() {
     items.extend(
         (0..300).map(|number| item(format!("many/{number}").as_bytes(), noise(number, 3000))),
     );
-    let mut first: Option<(Vec<(String, Vec<u8>)>, String)> = None;
+    // The files of a bundle, and its payload id.
+    type Made = (Vec<(String, Vec<u8>)>, String);
+    let mut first: Option<Made> = None;
     for threads in [1, 2, 8] {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

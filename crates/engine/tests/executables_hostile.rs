@@ -46,7 +46,7 @@ impl Dice {
 }
 
 /// Changes a few bytes or words, to values that headers choke on.
-fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
+fn mutate(bytes: &mut [u8], dice: &mut Dice) {
     const WORDS: [u32; 7] = [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 0x1000, 0xffff];
     for _ in 0..1 + dice.roll(6) {
         let at = dice.roll(bytes.len());

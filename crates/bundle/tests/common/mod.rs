@@ -12,19 +12,19 @@ use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, Times};
 use scelle_formats::{Bytes, RangeKind, ReadAt, ReadError};
 
 /// 2026-01-01, the date of the plan.
-pub const PLAN_DATE: u32 = 1_767_225_600;
-pub const VOLUME: &str = "ntfs-0123456789abcdef";
+pub(crate) const PLAN_DATE: u32 = 1_767_225_600;
+pub(crate) const VOLUME: &str = "ntfs-0123456789abcdef";
 
 /// One stream of made-up evidence.
 #[derive(Clone)]
-pub struct Item {
-    pub entry: Entry,
-    pub stream: Option<EvidencePath>,
-    pub content: Content,
+pub(crate) struct Item {
+    pub(crate) entry: Entry,
+    pub(crate) stream: Option<EvidencePath>,
+    pub(crate) content: Content,
 }
 
 #[derive(Clone)]
-pub enum Content {
+pub(crate) enum Content {
     Plain(Vec<u8>),
     /// Data at these places, a hole elsewhere.
     Sparse(u64, Vec<(u64, Vec<u8>)>),
@@ -34,7 +34,7 @@ pub enum Content {
     Lost,
 }
 
-pub fn item(path: &[u8], content: impl Into<Vec<u8>>) -> Item {
+pub(crate) fn item(path: &[u8], content: impl Into<Vec<u8>>) -> Item {
     Item {
         entry: entry(path, 0),
         stream: None,
@@ -42,7 +42,7 @@ pub fn item(path: &[u8], content: impl Into<Vec<u8>>) -> Item {
     }
 }
 
-pub fn entry(path: &[u8], number: u64) -> Entry {
+pub(crate) fn entry(path: &[u8], number: u64) -> Entry {
     let path = EvidencePath::from_bytes(path);
     let times = Times {
         created: Some(UtcNanos::from_filetime(133_000_000_000_000_001 + number)),
@@ -98,7 +98,7 @@ impl Source for &Item {
 }
 
 /// The logical bytes of a sparse stream.
-pub fn spread(size: u64, pieces: &[(u64, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn spread(size: u64, pieces: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = vec![0; size as usize];
     for (at, piece) in pieces {
         bytes[*at as usize..*at as usize + piece.len()].copy_from_slice(piece);
@@ -169,11 +169,11 @@ impl ReadAt for Odd {
     }
 }
 
-pub fn key() -> SealKey {
+pub(crate) fn key() -> SealKey {
     SealKey::generate("run of a test", PLAN_DATE).expect("a key")
 }
 
-pub fn options(name: &str) -> Options {
+pub(crate) fn options(name: &str) -> Options {
     let collection = Collection {
         tlp: "TLP:AMBER".into(),
         tool: Tool {
@@ -198,7 +198,7 @@ pub fn options(name: &str) -> Options {
     Options::new(name, collection, key())
 }
 
-pub fn write_with(options: Options, items: &[Item]) -> (Sealed, Vec<u8>) {
+pub(crate) fn write_with(options: Options, items: &[Item]) -> (Sealed, Vec<u8>) {
     let mut writer = BundleWriter::create(Vec::new(), options).expect("a name and a key");
     writer
         .add_all(items.len(), |index| &items[index], |_| {})
@@ -206,18 +206,18 @@ pub fn write_with(options: Options, items: &[Item]) -> (Sealed, Vec<u8>) {
     writer.finish().expect("memory takes all")
 }
 
-pub fn write(items: &[Item]) -> (Sealed, Vec<u8>) {
+pub(crate) fn write(items: &[Item]) -> (Sealed, Vec<u8>) {
     write_with(options("test-bundle"), items)
 }
 
-pub fn write_compressed(items: &[Item], compression: Compression) -> (Sealed, Vec<u8>) {
+pub(crate) fn write_compressed(items: &[Item], compression: Compression) -> (Sealed, Vec<u8>) {
     let mut options = options("test-bundle");
     options.compression = compression;
     write_with(options, items)
 }
 
 /// Bytes that compress, but not too well, the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random(seed);
     let mut bytes = Vec::with_capacity(length + 64);
     while bytes.len() < length {
@@ -232,10 +232,10 @@ pub fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -243,13 +243,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 }
 
 /// A stream that is made when it is collected.
-pub struct Owned(pub Item);
+pub(crate) struct Owned(pub Item);
 
 impl Source for Owned {
     fn stream(&self) -> Stream<'_> {

@@ -89,7 +89,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 "{id} has {len} bytes, the range ends at {end}: it is cut there"
             ));
         }
-        [start.min(len)..end.min(len)].into()
+        std::iter::once(start.min(len)..end.min(len)).collect()
     };
     let mut out = io::stdout().lock();
     let mut lost = 0;
