@@ -415,7 +415,7 @@ fn show_plan(source: &Source, plan: &Plan, terminal: &Terminal) -> Result<Exit> 
                 let size = stored_bytes(planned.info());
                 result = if terminal.json {
                     terminal.object(&json!({
-                        "target": planned.target,
+                        "target": &*planned.target,
                         "path": id.to_string(),
                         "size": planned.info().size_bytes,
                         "stored": size,

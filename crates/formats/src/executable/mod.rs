@@ -1,6 +1,6 @@
 //! Executables: PE, ELF, Mach-O.
 //!
-//! Each decoder reads through [`ReadAt`] only what it needs: headers and tables at random places
+//! Each decoder reads through `ReadAt` only what it needs: headers and tables at random places
 //! by way of a small cache, then the content once, front to back, for every hash, sum and entropy
 //! together. All counts and sizes are checked against the file and against stated limits before
 //! anything is allocated or looped over; what is past them is a [`Damage`], and the rest stands.

@@ -117,7 +117,7 @@ impl Take for Measure {
     }
 }
 
-/// What a [`Measure`] found.
+/// What a measuring pass found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// Bits of information a byte.
