@@ -7,6 +7,7 @@
 mod entry;
 mod file_volume;
 mod folder;
+mod image;
 mod ntfs;
 mod open;
 mod partition;
@@ -16,7 +17,8 @@ mod volume;
 pub use entry::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamInfo, StreamState, Times};
 pub use file_volume::FileVolume;
 pub use folder::{FolderVolume, MAX_DEPTH};
+pub use image::{Image, ImageKind, Siblings, StoredHash, open_image};
 pub use ntfs::NtfsVolume;
-pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_source};
+pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_disk, open_source};
 pub use source::{Aligned, FileSource, MapSource};
 pub use volume::{Evidence, EvidenceLoss, Volume, VolumeInfo, VolumeKind};

@@ -12,8 +12,10 @@ use scelle_event::EvidencePath;
 use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window, ntfs::BootSector};
 
 use crate::{
-    Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, MapSource, NtfsVolume,
-    Times, Volume, VolumeInfo, VolumeKind, folder, partition::Partitions,
+    Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, Image, ImageKind,
+    MapSource, NtfsVolume, Times, Volume, VolumeInfo, VolumeKind, folder,
+    image::{Folder, join_parts, open_image},
+    partition::Partitions,
 };
 
 /// The name of the only entry of a partition whose file system nobody here knows.
@@ -52,6 +54,14 @@ pub enum OpenError {
         /// The path.
         path: PathBuf,
     },
+    /// It is a disk image that can't be read.
+    #[error("{}: {source}", path.display())]
+    Image {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: ReadError,
+    },
     /// The system failed otherwise.
     #[error("{}: {source}", path.display())]
     Io {
@@ -75,7 +85,7 @@ impl OpenError {
 
 /// Opens a folder, a disk image, a block device, or a single file.
 ///
-/// An image is a whole disk with a partition table, or one bare volume. What is neither is shown
+/// An image may be stored as any [`ImageKind`]. It is of a whole disk with a partition table, or one bare volume. What is neither is shown
 /// as one file, so that it can be parsed. Bundles are opened by the crate `bundle`.
 ///
 /// # Errors
@@ -97,49 +107,87 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
             path: path.to_owned(),
         });
     }
-    let file = FileSource::open(path).map_err(failed)?;
-    let source: Arc<dyn ReadAt> = if !stated.is_file() {
-        Arc::new(Aligned::new(file, DEVICE_BLOCK_BYTES))
-    } else if options.map && !file.is_empty() {
-        Arc::new(MapSource::new(file.file()).map_err(failed)?)
-    } else {
-        Arc::new(file)
-    };
-    let mut evidence = open_source(shown, source.clone());
-    if evidence.volumes.is_empty() {
+    let image = read_image(path, &stated, options)?;
+    let mut evidence = open_source(shown, image.disk.clone());
+    evidence.losses.splice(0..0, image.losses);
+    if evidence.volumes.is_empty() && image.kind == ImageKind::Raw {
         let info = VolumeInfo {
             id: "file".into(),
             kind: VolumeKind::File,
             offset: 0,
-            size_bytes: Some(source.len()),
+            size_bytes: Some(image.disk.len()),
             label: None,
             cluster_bytes: None,
         };
         let times = folder::times(&stated);
-        let volume = FileVolume::new(info, &name, times, source);
+        let volume = FileVolume::new(info, &name, times, image.disk);
         evidence.volumes.push(Arc::new(volume));
+    } else if evidence.volumes.is_empty() {
+        let mut disk = Disk::new(evidence, image.disk);
+        disk.add_unknown(0..disk.source.len());
+        evidence = disk.evidence;
     }
     Ok(evidence)
 }
 
+/// Opens the disk that an image is of, as [`open`] does before it looks for volumes; a raw image, a
+/// device or any file is its own disk.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_disk(path: &Path, options: &OpenOptions) -> Result<Image, OpenError> {
+    let stated = fs::metadata(path).map_err(|error| OpenError::new(path, error))?;
+    if !stated.is_file() && !is_block_device(&stated) {
+        return Err(OpenError::Unfit {
+            path: path.to_owned(),
+        });
+    }
+    read_image(path, &stated, options)
+}
+
+fn read_image(
+    path: &Path,
+    stated: &fs::Metadata,
+    options: &OpenOptions,
+) -> Result<Image, OpenError> {
+    let failed = |error| OpenError::new(path, error);
+    let unreadable = |source| OpenError::Image {
+        path: path.to_owned(),
+        source,
+    };
+    let file = FileSource::open(path).map_err(failed)?;
+    if !stated.is_file() {
+        return Ok(Image::raw(Arc::new(Aligned::new(file, DEVICE_BLOCK_BYTES))));
+    }
+    let source: Arc<dyn ReadAt> = if options.map && !file.is_empty() {
+        Arc::new(MapSource::new(file.file()).map_err(failed)?)
+    } else {
+        Arc::new(file)
+    };
+    let folder = Folder(path);
+    if let Some(image) = open_image(source.clone(), &folder).map_err(unreadable)? {
+        return Ok(image);
+    }
+    // Parts are joined only where they make a disk: names alone decide nothing.
+    let joined = join_parts(&source, &folder).map_err(unreadable)?;
+    let joined = joined.filter(|disk| !open_source("".into(), disk.clone()).volumes.is_empty());
+    Ok(Image::raw(joined.unwrap_or(source)))
+}
+
 /// The volumes of a disk, or of a bare volume; none where the bytes are neither.
 pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
-    let mut disk = Disk {
-        source,
-        ids: HashMap::new(),
-        evidence: Evidence {
-            name,
-            volumes: Vec::new(),
-            losses: Vec::new(),
-        },
+    let evidence = Evidence {
+        name,
+        volumes: Vec::new(),
+        losses: Vec::new(),
     };
+    let mut disk = Disk::new(evidence, source);
     let whole = 0..disk.source.len();
     if disk.begins_volume(0) {
         disk.add_volume(whole);
     } else if let Some(partitions) = Partitions::read(&disk.source) {
-        disk.evidence
-            .losses
-            .extend(partitions.losses.into_iter().map(loss));
+        let losses = partitions.losses.into_iter().map(EvidenceLoss::of);
+        disk.evidence.losses.extend(losses);
         for range in partitions.found {
             if !disk.add_volume(range.clone()) {
                 disk.add_unknown(range);
@@ -159,6 +207,14 @@ struct Disk {
 }
 
 impl Disk {
+    fn new(evidence: Evidence, source: Arc<dyn ReadAt>) -> Self {
+        Self {
+            source,
+            ids: HashMap::new(),
+            evidence,
+        }
+    }
+
     fn begins_volume(&self, offset: u64) -> bool {
         self.sector(offset)
             .is_some_and(|sector| BootSector::recognises(&sector))
@@ -184,7 +240,7 @@ impl Disk {
             }
             Err(error) => {
                 let added = self.add_by_backup(range);
-                self.evidence.losses.push(loss(error));
+                self.evidence.losses.push(EvidenceLoss::of(error));
                 added
             }
         }
@@ -225,7 +281,8 @@ impl Disk {
         let id = self.unique(volume.info().id.clone());
         volume.set_id(id);
         self.evidence.volumes.push(Arc::new(volume));
-        self.evidence.losses.extend(losses.into_iter().map(loss));
+        let losses = losses.into_iter().map(EvidenceLoss::of);
+        self.evidence.losses.extend(losses);
     }
 
     /// Adds a partition as one file, and says that it is not understood.
@@ -267,14 +324,6 @@ impl Disk {
             1 => id,
             count => format!("{id}+{count}").into(),
         }
-    }
-}
-
-fn loss(error: ReadError) -> EvidenceLoss {
-    EvidenceLoss {
-        path: None,
-        entry: None,
-        error,
     }
 }
 

@@ -48,6 +48,17 @@ pub struct EvidenceLoss {
     pub error: ReadError,
 }
 
+impl EvidenceLoss {
+    /// A loss of something that has neither a path nor a number.
+    pub(crate) fn of(error: ReadError) -> Self {
+        Self {
+            path: None,
+            entry: None,
+            error,
+        }
+    }
+}
+
 /// A tree of named streams: an NTFS volume, a folder, a bundle.
 pub trait Volume: Send + Sync {
     /// What is known of it as a whole.

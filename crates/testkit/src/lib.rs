@@ -7,6 +7,7 @@ mod mft;
 mod package;
 mod rendered;
 mod samples;
+mod tools;
 mod unpacked;
 mod volume;
 
@@ -17,5 +18,6 @@ pub use mft::{MftRecord, Part};
 pub use package::package_folder;
 pub use rendered::{Rendered, RenderedUnit};
 pub use samples::{Sample, testdata};
+pub use tools::{has_tool, run_tool};
 pub use unpacked::image;
 pub use volume::NtfsImage;

@@ -7,6 +7,8 @@ use scelle_formats::{
     ntfs::{Run, RunError},
 };
 
+use crate::image::Joined;
+
 /// Which clusters a stream has, in the order of the stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extents(Vec<Run>);
@@ -162,10 +164,7 @@ impl ReadAt for ExtentStream {
                 (range, piece.kind)
             })
         });
-        Box::new(Joined {
-            pieces,
-            pending: None,
-        })
+        Box::new(Joined::new(pieces))
     }
 
     fn as_slice(&self) -> Option<&[u8]> {
@@ -176,30 +175,6 @@ impl ReadAt for ExtentStream {
         self.source
             .as_slice()?
             .get(start..start.checked_add(length)?)
-    }
-}
-
-/// Neighbours of one kind joined: fragments of a file are of no concern to whoever reads it.
-struct Joined<I> {
-    pieces: I,
-    pending: Option<(Range<u64>, RangeKind)>,
-}
-
-impl<I: Iterator<Item = (Range<u64>, RangeKind)>> Iterator for Joined<I> {
-    type Item = (Range<u64>, RangeKind);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        for (range, kind) in self.pieces.by_ref() {
-            match &mut self.pending {
-                Some((pending, same)) if *same == kind => pending.end = range.end,
-                pending => {
-                    if let Some(ready) = pending.replace((range, kind)) {
-                        return Some(ready);
-                    }
-                }
-            }
-        }
-        self.pending.take()
     }
 }
 
