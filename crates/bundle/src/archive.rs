@@ -128,21 +128,24 @@ impl<W: Output> Archive<W> {
         Ok(())
     }
 
-    /// Writes a member of which one block is all.
-    pub(crate) fn put_block(
+    /// Writes a member of one segment, of which all blocks are there.
+    pub(crate) fn put_blocks(
         &mut self,
         kind: Kind,
         name: &str,
         method: Method,
-        block: Block,
+        blocks: &[Block],
     ) -> Result<(), Error> {
+        let mut crc = crc32fast::Hasher::new();
+        blocks.iter().for_each(|block| crc.combine(&block.crc));
         let facts = Facts {
             method,
-            crc32: block.crc.finalize(),
-            compressed: block.data.len() as u64,
-            size: block.size as u64,
+            crc32: crc.finalize(),
+            compressed: blocks.iter().map(|block| block.data.len() as u64).sum(),
+            size: blocks.iter().map(|block| block.size as u64).sum(),
         };
-        self.put_member(kind, name, &facts, std::iter::once(&block.data[..]), vec![])
+        let data = blocks.iter().map(|block| &block.data[..]);
+        self.put_member(kind, name, &facts, data, vec![])
     }
 
     /// Writes a tag file that is in memory.

@@ -14,8 +14,9 @@ use rayon::prelude::*;
 pub(crate) const SEGMENT_BYTES: usize = 8 << 20;
 /// What one thread compresses at a time with deflate.
 pub(crate) const BLOCK_BYTES: usize = 512 << 10;
-/// The same with Zstandard, whose frames share nothing.
-const ZSTD_BLOCK_BYTES: usize = 4 << 20;
+/// The same with Zstandard, whose frames share nothing: 1.6 % larger than with 4 MiB, and small
+/// enough that no thread waits long for another.
+const ZSTD_BLOCK_BYTES: usize = 1 << 20;
 /// How far back deflate can refer.
 pub(crate) const DICTIONARY_BYTES: usize = 32 << 10;
 /// Of zlib-rs: within 3 % of `pigz -6` in size, at under half its cost.
@@ -103,21 +104,30 @@ impl Method {
     /// Compresses segments on the caller's rayon pool: per segment its compressed blocks and
     /// their CRCs. `is_last` says that the stream ends here.
     pub(crate) fn encode(self, bytes: &[u8], is_last: bool) -> Vec<Block> {
-        let step = self.block_bytes();
-        let blocks = bytes.len().div_ceil(step).max(1);
-        (0..blocks)
+        (0..self.blocks_of(bytes))
             .into_par_iter()
-            .map(|block| {
-                let at = block * step;
-                let is_first = at.is_multiple_of(SEGMENT_BYTES);
-                let history = if is_first { at } else { at - DICTIONARY_BYTES };
-                self.encode_block(
-                    &bytes[history..at],
-                    &bytes[at..bytes.len().min(at + step)],
-                    is_last && block + 1 == blocks,
-                )
-            })
+            .map(|block| self.encode_nth(bytes, block, is_last))
             .collect()
+    }
+
+    /// The same of a whole stream, on this thread alone.
+    pub(crate) fn encode_here(self, bytes: &[u8]) -> Vec<Block> {
+        (0..self.blocks_of(bytes))
+            .map(|block| self.encode_nth(bytes, block, true))
+            .collect()
+    }
+
+    fn blocks_of(self, bytes: &[u8]) -> usize {
+        bytes.len().div_ceil(self.block_bytes()).max(1)
+    }
+
+    fn encode_nth(self, bytes: &[u8], block: usize, is_last: bool) -> Block {
+        let at = block * self.block_bytes();
+        let end = bytes.len().min(at + self.block_bytes());
+        let is_first = at.is_multiple_of(SEGMENT_BYTES);
+        let history = if is_first { at } else { at - DICTIONARY_BYTES };
+        let is_last = is_last && end == bytes.len();
+        self.encode_block(&bytes[history..at], &bytes[at..end], is_last)
     }
 
     /// Compresses one block, primed with what lies before it in its segment.

@@ -15,7 +15,7 @@ use crate::{
     Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey,
     archive::{Archive, Kind, from_io, to_io},
     checkpoint::{self, Head, Since},
-    codec::{BLOCK_BYTES, Block, Method},
+    codec::{Block, Method},
     file_line::{self, Content},
     ledger::Ledger,
     names::Names,
@@ -26,8 +26,11 @@ use crate::{
 
 /// Lines that wait for a checkpoint, in bytes, before one is written whatever its distance.
 const WAITING_BYTES: usize = 4 << 20;
-/// Streams under way a thread: small ones are some kibibytes, none is over a block.
-const WINDOW_PER_THREAD: usize = 8;
+/// Streams under way a thread, each held in memory as it is compressed.
+const WINDOW_PER_THREAD: usize = 4;
+/// Up to this size one thread reads, hashes and compresses a stream, beside others with theirs; a
+/// larger one is shared out among all of them. At most a segment.
+const WHOLE_BYTES: u64 = 4 << 20;
 
 /// What a bundle is made with.
 pub struct Options {
@@ -274,9 +277,9 @@ impl<W: Output> BundleWriter<W> {
                     self.names
                         .assign(&stream.volume, &stream.entry, stream.stream.as_deref());
                 let taken = match bytes {
-                    Bytes::Whole(taken, block) => {
+                    Bytes::Whole(taken, blocks) => {
                         self.archive
-                            .put_block(Kind::Payload, &member, method, block)?;
+                            .put_blocks(Kind::Payload, &member, method, &blocks)?;
                         taken
                     }
                     Bytes::Large(reader) => Box::new(self.add_large(&member, method, &*reader)?),
@@ -329,7 +332,7 @@ impl<W: Output> BundleWriter<W> {
         self.checkpoint_if_due()
     }
 
-    /// Adds a stream of more than one block.
+    /// Adds a stream that is too large for one thread.
     fn add_large(
         &mut self,
         member: &str,
@@ -457,9 +460,9 @@ struct Prepared<S> {
 }
 
 enum Bytes {
-    /// All of it, compressed: one block.
-    Whole(Box<Taken>, Block),
-    /// More than one block: the joiner shares the work out again.
+    /// All of it, compressed.
+    Whole(Box<Taken>, Vec<Block>),
+    /// Large: the joiner shares the work out again.
     Large(Box<dyn ReadAt>),
 }
 
@@ -540,7 +543,7 @@ impl<S: Source> Prepared<S> {
     ) -> Result<Bytes, Box<Taken>> {
         let layout = Layout::of(&*reader);
         let stored_bytes = layout.stored_bytes();
-        if stored_bytes > BLOCK_BYTES as u64 {
+        if stored_bytes > WHOLE_BYTES {
             return Ok(Bytes::Large(reader));
         }
         buffer.clear();
@@ -555,10 +558,10 @@ impl<S: Source> Prepared<S> {
         }
         let mut hasher = StreamHasher::new(layout.size, &layout.pieces);
         hasher.update(buffer);
-        let block = method.encode_block(&[], buffer, true);
+        let blocks = method.encode_here(buffer);
         Ok(Bytes::Whole(
             Box::new(Taken::new(layout, hasher, unread, cause)),
-            block,
+            blocks,
         ))
     }
 }

@@ -1,10 +1,13 @@
 //! Whatever is changed is found.
 
 mod common;
-
-use std::{collections::BTreeMap, io::Cursor, io::Read as _, io::Write as _};
+mod forge;
 
 use common::{Item, Random, item, noise, options, write_with};
+use forge::{
+    BYTE_KINDS, Named, PART_KINDS, change_bytes, change_parts, change_throughout, forge, pack,
+    unpack,
+};
 use rayon::prelude::*;
 use scelle_bundle::{Certificate, SealKey, Verdict, Verification, VerifyOptions, verify};
 use scelle_formats::Bytes;
@@ -61,155 +64,144 @@ fn every_bit_counts() {
     assert_eq!(missed, [], "of {} bits", archive.len() * 8);
 }
 
-/// The members of an archive, decompressed.
-fn unpack(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
-    (0..zip.len())
-        .map(|index| {
-            let mut member = zip.by_index(index).expect("a member");
-            let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes).expect("sound");
-            (member.name().expect("UTF-8").into_owned(), bytes)
-        })
-        .collect()
+/// By whom a mutation is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Hand {
+    /// Changes bytes.
+    Byte,
+    /// Packs members again, with another tool.
+    Tool,
+    /// Packs members again in the one form.
+    Forger,
+    /// Also changes every hash of what it changes.
+    Thorough,
+    /// Seals the same or other evidence with a key of its own.
+    Sealer,
 }
 
-/// An archive of these members, by another tool.
-fn pack(members: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes) in members {
-        let options = zip::write::SimpleFileOptions::default();
-        zip.start_file(name.as_str(), options).expect("memory");
-        zip.write_all(bytes).expect("memory");
-    }
-    zip.finish().expect("memory").into_inner()
-}
-
-/// One change of some kind; `None` where this draw changes nothing.
-fn mutate(kind: &str, archive: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
-    let mut changed = archive.to_vec();
-    let at = random.below(changed.len());
-    match kind {
-        "flip" => changed[at] ^= 1 << random.below(8),
-        "drop" => drop(changed.drain(at..(at + 1 + random.below(64)).min(archive.len()))),
-        "add" => {
-            let bytes = random.next().to_le_bytes();
-            changed.splice(at..at, bytes);
-        }
-        "truncate" => changed.truncate(at),
-        "append" => changed.extend((0..1 + random.below(40)).map(|_| random.next() as u8)),
-        "zero" => changed[at..(at + 32).min(archive.len())].fill(0),
-        "splice" => {
-            // Bytes of another sound bundle in the place of these.
-            let end = (at + 1 + random.below(2000))
-                .min(changed.len())
-                .min(other.len());
-            if at < end {
-                changed[at..end].copy_from_slice(&other[at..end]);
-            }
-        }
-        "swap" => {
-            // Two stretches of the archive change places.
-            let length = 16 + random.below(200);
-            let (a, b) = (random.below(archive.len()), random.below(archive.len()));
-            let (a, b) = (a.min(b), a.max(b));
-            if a + length < b && b + length < archive.len() {
-                let (left, right) = changed.split_at_mut(b);
-                left[a..a + length].swap_with_slice(&mut right[..length]);
-            }
-        }
-        _ => return mutate_members(kind, archive, other, random),
-    }
-    (changed != archive).then_some(changed)
-}
-
-/// The same, on the level of members: they are packed again by another tool.
-fn mutate_members(
-    kind: &str,
-    archive: &[u8],
-    other: &[u8],
-    random: &mut Random,
-) -> Option<Vec<u8>> {
-    let mut members = unpack(archive);
-    let at = random.below(members.len());
-    match kind {
-        "repack" => {}
-        "remove member" => drop(members.remove(at)),
-        "add member" => members.insert(at, ("mutation/data/new".into(), b"new".to_vec())),
-        "rename member" => members[at].0.push('x'),
-        "climb" => members[at].0 = "mutation/data/../../etc/passwd".into(),
-        "reorder" => {
-            let to = random.below(members.len());
-            members.swap(at, to);
-        }
-        "change member" => {
-            let bytes = &mut members[at].1;
-            let place = random.below(bytes.len());
-            *bytes.get_mut(place)? ^= 1 << random.below(8);
-        }
-        "swap record" => {
-            let others: BTreeMap<_, _> = unpack(other).into_iter().collect();
-            let records: Vec<usize> = (0..members.len())
-                .filter(|at| members[*at].0.contains("/records/"))
-                .collect();
-            let at = records[random.below(records.len())];
-            members[at].1 = others.get(&members[at].0)?.clone();
-        }
-        _ => unreachable!("{kind} is none of the kinds"),
-    }
-    Some(pack(&members))
+#[test]
+fn a_forger_knows_the_one_form() {
+    let (archive, _) = sealed(
+        "mutation",
+        &[item(b"a", noise(1, 3000)), item(b"b", vec![])],
+    );
+    assert!(forge(&unpack(&archive)) == archive);
 }
 
 #[test]
 fn a_thousand_mutations_are_found() {
+    const WANTED: usize = 1_000;
     let items: Vec<Item> = (0..12)
         .map(|number| item(format!("d/f{number}").as_bytes(), noise(number, 900)))
         .collect();
     let (archive, vouchers) = sealed("mutation", &items);
     let (other, _) = sealed("mutation", &items);
-    let kinds = [
-        "flip",
-        "drop",
-        "add",
-        "truncate",
-        "append",
-        "zero",
-        "splice",
-        "swap",
-        "repack",
-        "remove member",
-        "add member",
-        "rename member",
-        "climb",
-        "reorder",
-        "change member",
-        "swap record",
-    ];
-    let tried: Vec<_> = (0..1100u64)
+    let (parts, other_parts) = (unpack(&archive), unpack(&other));
+    let mut kinds: Vec<(Hand, &str)> = BYTE_KINDS.map(|kind| (Hand::Byte, kind)).to_vec();
+    kinds.extend(PART_KINDS.map(|kind| (Hand::Tool, kind)));
+    kinds.extend(PART_KINDS[1..].iter().map(|kind| (Hand::Forger, *kind)));
+    kinds.push((Hand::Thorough, "change"));
+    kinds.extend([(Hand::Sealer, "same"), (Hand::Sealer, "change")]);
+
+    let mutate = |hand: Hand, kind: &str, random: &mut Random| {
+        let mut parts = parts.clone();
+        match hand {
+            Hand::Byte => change_bytes(kind, &archive, &other, random),
+            Hand::Tool => {
+                change_parts(kind, &mut parts, &other_parts, random)?;
+                // What it changes besides hides what was changed before.
+                Some((pack(&parts), Named::Any(vec![])))
+            }
+            Hand::Forger => {
+                let named = change_parts(kind, &mut parts, &other_parts, random)?;
+                Some((forge(&parts), named))
+            }
+            Hand::Thorough => {
+                let named = change_throughout(&mut parts, random)?;
+                Some((forge(&parts), named))
+            }
+            Hand::Sealer => {
+                let mut items = items.clone();
+                if kind == "change" {
+                    let at = random.below(items.len());
+                    items[at].content = common::Content::Plain(noise(random.next(), 900));
+                }
+                let mut options = options("mutation");
+                options.checkpoint_bytes = 4_000;
+                let named = ["the root is", "none of the trusted certificates"];
+                Some((
+                    write_with(options, &items).1,
+                    Named::Any(named.map(str::to_owned).to_vec()),
+                ))
+            }
+        }
+    };
+    // As many draws of each kind, some of which change nothing.
+    let draws = WANTED.div_ceil(kinds.len()) * 2;
+    let tried: Vec<(Hand, &str)> = (0..draws * kinds.len())
         .into_par_iter()
         .filter_map(|seed| {
-            let mut random = Random(seed);
-            let kind = kinds[seed as usize % kinds.len()];
-            let changed = mutate(kind, &archive, &other, &mut random)?;
-            Some((seed, kind, changed))
-        })
-        .map(|(seed, kind, changed)| {
+            let (hand, kind) = kinds[seed % kinds.len()];
+            let (changed, named) = mutate(hand, kind, &mut Random(seed as u64))?;
+            assert!(changed != archive, "{hand:?} {kind}, seed {seed}");
             for options in &vouchers {
                 let answer = ask(&changed, options);
-                assert_ne!(answer.verdict, Verdict::Sealed, "{kind}, seed {seed}");
-                assert!(!answer.problems.is_empty(), "{kind}, seed {seed}");
+                let told: Vec<_> = answer.problems.iter().map(ToString::to_string).collect();
+                let what = format!("{hand:?} {kind}, seed {seed}: {named:?}, told {told:#?}");
+                assert_ne!(answer.verdict, Verdict::Sealed, "{what}");
+                assert!(!told.is_empty() && named.is_told_by(&told), "{what}");
             }
-            kind
+            Some((hand, kind))
         })
         .collect();
-    assert!(
-        tried.len() >= 1000,
-        "only {} mutations changed anything",
-        tried.len()
-    );
-    for kind in kinds {
-        assert!(tried.contains(&kind), "{kind} never changed anything");
+    assert!(tried.len() >= WANTED, "only {} changed", tried.len());
+    for kind in &kinds {
+        let times = tried.iter().filter(|tried| *tried == kind).count();
+        assert!(times >= 5, "{kind:?} changed something {times} times");
     }
+}
+
+#[test]
+fn each_file_that_is_missing_added_or_altered_is_named_and_no_other() {
+    let items: Vec<Item> = (0..9)
+        .map(|number| item(format!("f{number}").as_bytes(), noise(number, 900)))
+        .collect();
+    let (archive, [options, _]) = sealed("mutation", &items);
+    let mut parts = unpack(&archive);
+    let first = parts
+        .iter()
+        .position(|part| part.label().starts_with("data/"))
+        .expect("evidence");
+    let evidence = "data/ntfs-0123456789abcdef/";
+    parts.retain(|part| !part.label().ends_with("/f1") && !part.label().ends_with("/f8"));
+    let mut added = parts[first].clone();
+    added.name = format!("mutation/{evidence}new");
+    parts.insert(first + 2, added);
+    let last = parts
+        .iter()
+        .position(|part| part.label().ends_with("/f7"))
+        .expect("evidence");
+    // The content of another.
+    let name = parts[last].name.clone();
+    parts[last] = parts[first].clone();
+    parts[last].name = name;
+    let answer = ask(&forge(&parts), &options);
+    assert_eq!(answer.verdict, Verdict::Broken);
+    let told: Vec<String> = answer
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .filter(|problem| problem.starts_with("data/"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            format!("{evidence}f1: it is missing"),
+            format!("{evidence}new: it was added: the manifests do not list it"),
+            format!("{evidence}f7: it was altered: its hashes are not those of the manifests"),
+            format!("{evidence}f8: it is missing"),
+        ]
+    );
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(super) struct Check<'a> {
     pub(super) options: &'a VerifyOptions,
     /// Compressed bytes of the segments of large members.
     pub(super) segments: HashMap<String, Vec<u64>>,
+    /// Keys of all members' names, sorted.
+    members: Vec<u64>,
 }
 
 pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verification {
@@ -59,6 +61,7 @@ pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verificatio
                 problems: &problems,
                 options,
                 segments: HashMap::new(),
+                members: Vec::new(),
             };
             check.run(&mut verification)
         })
@@ -72,7 +75,8 @@ pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verificatio
 impl Check<'_> {
     /// All of it; an error where the archive is too confused to go on.
     fn run(&mut self, verification: &mut Verification) -> Result<Option<Certificate>, String> {
-        let tags = self.survey()?;
+        let (tags, members) = self.survey()?;
+        self.members = members;
         let read = |name: &str, limit: u64| self.read_tag(&tags, name, limit);
         let manifest = read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT)
             .ok_or_else(|| "without its tag manifest nothing can be checked".to_owned())?;
@@ -117,8 +121,14 @@ impl Check<'_> {
         Ok(signer)
     }
 
-    /// Goes over the central directory: places, names, order. Gives the tag files.
-    fn survey(&self) -> Result<Vec<Member>, String> {
+    /// Whether a member has that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.binary_search(&names::folded_key(name)).is_ok()
+    }
+
+    /// Goes over the central directory: places, names, order. Gives the tag files, and the
+    /// sorted keys of all names.
+    fn survey(&self) -> Result<(Vec<Member>, Vec<u64>), String> {
         let mut members = self.archive.members(self.folder);
         let mut order = Order::default();
         let mut tags = Vec::new();
@@ -166,7 +176,7 @@ impl Check<'_> {
                 self.problems.of(&name, what);
             }
         }
-        Ok(tags)
+        Ok((tags, files))
     }
 
     /// The first member of that key.
@@ -185,8 +195,13 @@ impl Check<'_> {
             self.problems.of(name, "it is missing");
             return None;
         };
+        self.read_member(member, limit)
+    }
+
+    fn read_member(&self, member: &Member, limit: u64) -> Option<Vec<u8>> {
         let read = self.archive.read(self.folder, member, &[], limit);
-        read.map_err(|what| self.problems.of(name, what)).ok()
+        read.map_err(|what| self.problems.of(&member.name, what))
+            .ok()
     }
 
     /// Checks the chain of checkpoints, and gathers the segments that they list.
@@ -201,18 +216,28 @@ impl Check<'_> {
         let mut lists: [blake3::Hasher; LISTS.len()] = Default::default();
         let mut heads = Vec::new();
         let mut previous = None;
-        let is_text = |member: &&Member| {
+        let is_text = |member: &Member| {
             member.name.starts_with("records/checkpoints/") && member.name.ends_with(".json")
         };
-        for member in tags.iter().filter(is_text) {
+        for (at, member) in tags
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| is_text(member))
+        {
             let name = &member.name;
-            let Some(text) = self.read_tag(tags, name, tags::CHECKPOINT_LIMIT) else {
+            let Some(text) = self.read_member(member, tags::CHECKPOINT_LIMIT) else {
                 continue;
             };
             let signature = format!("{}.asc", name.trim_end_matches(".json"));
-            if let (Some(signer), Some(file)) =
-                (signer, self.read_tag(tags, &signature, ARMOUR_LIMIT))
-                && let Err(what) = signer.check(&text, &file)
+            // The one place that it may have; of any other the order of members tells.
+            let file = tags.get(at + 1).filter(|next| next.name == signature);
+            if file.is_none() {
+                self.problems.of(&signature, "it is missing");
+            }
+            if let (Some(signer), Some(file)) = (
+                signer,
+                file.and_then(|member| self.read_member(member, ARMOUR_LIMIT)),
+            ) && let Err(what) = signer.check(&text, &file)
             {
                 self.problems
                     .of(&signature, format!("the signature is not sound: {what}"));

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
+    fs::{DirEntry, File},
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
@@ -133,12 +133,15 @@ impl Bag<'_> {
     }
 
     fn signature(&self) -> Option<(String, Vec<u8>)> {
-        let entries = std::fs::read_dir(self.folder.join("signatures")).ok()?;
-        let mut found = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| name.ends_with(".asc"))
-            .map(|name| format!("signatures/{name}"));
-        let name = found.next()?;
+        let mut found = Vec::new();
+        for name in self.list(&self.folder.join("signatures"), "signatures/") {
+            let name = name.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".asc") {
+                found.push(format!("signatures/{name}"));
+            }
+        }
+        // Any other is one that nothing lists.
+        let name = found.into_iter().min()?;
         let text = self.read(&name, ARMOUR_LIMIT)?;
         Some((name, text))
     }
@@ -218,16 +221,18 @@ impl Bag<'_> {
         }
     }
 
+    /// What lies in a folder of the bag; what of it can't be listed is a problem.
+    fn list(&self, folder: &Path, prefix: &str) -> Vec<DirEntry> {
+        let listed = std::fs::read_dir(folder).and_then(Iterator::collect);
+        listed.unwrap_or_else(|error: io::Error| {
+            self.problems.of(prefix, error.to_string());
+            Vec::new()
+        })
+    }
+
     /// Names every file that nothing lists.
     fn check_extra(&self, folder: &Path, prefix: &str, known: &HashSet<u64>) {
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.problems.of(prefix, error.to_string());
-                return;
-            }
-        };
-        for entry in entries.flatten() {
+        for entry in self.list(folder, prefix) {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 self.check_extra(&entry.path(), &format!("{name}/"), known);

@@ -10,6 +10,7 @@ use crate::{
     checkpoint::LISTS,
     codec::{Method, SEGMENT_BYTES},
     file_line::FileLine,
+    names,
     reader::{Member, Segment},
     records::AuditChain,
     stored::StreamHasher,
@@ -24,6 +25,7 @@ const BATCH_BYTES: u64 = 32 << 20;
 const LINE_BYTES: usize = 16 << 20;
 /// Segments of a large member that are decoded side by side, at most.
 const MOST_SEGMENTS: usize = 8;
+const SHA256: &str = "manifest-sha256.txt";
 
 /// What earlier steps found.
 pub(super) struct Expected<'a> {
@@ -38,8 +40,8 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     /// BLAKE3 of `manifest-blake3.txt`.
     pub(super) payload: Option<[u8; 32]>,
-    /// SHA-256 of each tag file that the tag manifest lists, in order.
-    pub(super) tag_hashes: Vec<(String, [u8; 32])>,
+    /// SHA-256 of each tag file that the tag manifest lists, in order; none of a damaged one.
+    pub(super) tag_hashes: Vec<(String, Option<[u8; 32]>)>,
 }
 
 /// A payload member and its lines.
@@ -53,9 +55,7 @@ struct Item {
 
 pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcome, String> {
     let mut members = check.archive.members(check.folder);
-    let mut lines = LineReader::new(check, expected.tags, "records/files.jsonl");
-    let mut sha256 = LineReader::new(check, expected.tags, "manifest-sha256.txt");
-    let mut blake3 = LineReader::new(check, expected.tags, "manifest-blake3.txt");
+    let mut lists = Lists::new(check, expected.tags)?;
     let (mut files, mut bytes) = (0, 0u64);
     let mut batch = Vec::new();
     let mut batch_bytes = 0;
@@ -64,15 +64,16 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
         let is_end = member.is_none();
         if let Some(member) = member.filter(|member| member.name.starts_with("data/")) {
             bytes = bytes.saturating_add(member.facts.size);
-            let line = lines.next()?;
-            batch_bytes += member.facts.size + line.len() as u64;
-            batch.push(Item {
-                number: files,
-                line,
-                sha256: sha256.next()?,
-                blake3: blake3.next()?,
-                member,
-            });
+            if let Some([line, sha256, blake3]) = lists.of(files, &member.name)? {
+                batch_bytes += member.facts.size + line.len() as u64;
+                batch.push(Item {
+                    number: files,
+                    line,
+                    sha256,
+                    blake3,
+                    member,
+                });
+            }
             files += 1;
         }
         if batch.len() >= BATCH_MEMBERS || batch_bytes >= BATCH_BYTES || is_end {
@@ -89,14 +90,7 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
             break;
         }
     }
-    for reader in [&mut lines, &mut sha256, &mut blake3] {
-        if !reader.next()?.is_empty() {
-            check.problems.of(
-                reader.name,
-                "it lists a file that is missing from the bundle",
-            );
-        }
-    }
+    lists.finish(files)?;
     let hashes: Vec<Option<Digests>> = expected
         .tags
         .par_iter()
@@ -109,6 +103,10 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
     let mut tag_hashes = Vec::new();
     let mut payload = None;
     for (member, digests) in expected.tags.iter().zip(hashes) {
+        if member.name != tags::TAG_MANIFEST && !member.name.starts_with("signatures/") {
+            let sha256 = digests.map(|digests| digests.sha256);
+            tag_hashes.push((member.name.clone(), sha256));
+        }
         let Some(digests) = digests else { continue };
         let list = LISTS
             .iter()
@@ -120,9 +118,6 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
         }
         if member.name == "manifest-blake3.txt" {
             payload = Some(digests.blake3);
-        }
-        if member.name != tags::TAG_MANIFEST && !member.name.starts_with("signatures/") {
-            tag_hashes.push((member.name.clone(), digests.sha256));
         }
     }
     Ok(Outcome {
@@ -137,15 +132,12 @@ fn check_item(check: &Check<'_>, item: &Item) {
     let name = &item.member.name;
     let problem = |what: String| check.problems.of_payload(item.number, name, what);
     let line = match FileLine::parse(&item.line) {
-        _ if item.line.is_empty() => {
-            return problem("it was added: records/files.jsonl has no line for it".into());
-        }
         Ok(line) => line,
         Err(what) => return problem(format!("records/files.jsonl: {what}")),
     };
     if line.member != *name {
         return problem(format!(
-            "records/files.jsonl has {:?} in its place: a file was added, taken out or moved",
+            "records/files.jsonl has {:?} in its place",
             line.member
         ));
     }
@@ -153,7 +145,7 @@ fn check_item(check: &Check<'_>, item: &Item) {
         return problem("records/files.jsonl has no hash of what is stored".into());
     };
     for (manifest, there, hash) in [
-        ("manifest-sha256.txt", &item.sha256, sha256),
+        (SHA256, &item.sha256, sha256),
         ("manifest-blake3.txt", &item.blake3, blake3),
     ] {
         if *there != format!("{hash}  {name}").as_bytes() {
@@ -244,6 +236,126 @@ fn decode_part(
             bytes.extend_from_slice(piece);
         })?;
     Ok((bytes, crc))
+}
+
+/// The lists of the payload, side by side: `records/files.jsonl` and both manifests.
+///
+/// They are held against the members by the names in the manifests, so that each file that is
+/// missing, added or moved is told by its name, and the others are checked all the same.
+struct Lists<'a> {
+    check: &'a Check<'a>,
+    tags: &'a [Member],
+    readers: [LineReader<'a>; 3],
+    /// The lines that no member has taken; all empty at the end.
+    next: [Vec<u8>; 3],
+    /// Keys of all names that are listed, once somebody asks.
+    listed: Option<Vec<u64>>,
+}
+
+impl<'a> Lists<'a> {
+    fn new(check: &'a Check<'a>, tags: &'a [Member]) -> Result<Self, String> {
+        let readers = ["records/files.jsonl", SHA256, "manifest-blake3.txt"]
+            .map(|name| LineReader::new(check, tags, name));
+        let mut lists = Self {
+            check,
+            tags,
+            readers,
+            next: Default::default(),
+            listed: None,
+        };
+        lists.take()?;
+        Ok(lists)
+    }
+
+    /// The lines about the member of that number, if it stands where they have it.
+    fn of(&mut self, number: u64, name: &str) -> Result<Option<[Vec<u8>; 3]>, String> {
+        while !self.is_at_end() {
+            let next = self.next_name();
+            if next == Some(name) {
+                return Ok(Some(self.take()?));
+            }
+            if next.is_some_and(|next| self.check.has(next)) {
+                break;
+            }
+            self.tell_missing(number)?;
+        }
+        let what = if self.is_at_end() || !self.lists(name)? {
+            "it was added: the manifests do not list it".to_owned()
+        } else {
+            let lines = self.take()?;
+            let there = listed_name(&lines).unwrap_or_default();
+            format!("it stands where the manifests have {there:?}: files were moved")
+        };
+        self.check.problems.of_payload(number, name, what);
+        Ok(None)
+    }
+
+    /// Tells what is listed behind the last member.
+    fn finish(mut self, number: u64) -> Result<(), String> {
+        while !self.is_at_end() {
+            self.tell_missing(number)?;
+        }
+        Ok(())
+    }
+
+    fn tell_missing(&mut self, number: u64) -> Result<(), String> {
+        let lines = self.take()?;
+        let problems = self.check.problems;
+        match listed_name(&lines) {
+            Some(name) => problems.of_payload(number, name, "it is missing"),
+            None => problems.of(SHA256, "a line is not as it is written"),
+        }
+        Ok(())
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next.iter().all(Vec::is_empty)
+    }
+
+    fn next_name(&self) -> Option<&str> {
+        listed_name(&self.next)
+    }
+
+    fn take(&mut self) -> Result<[Vec<u8>; 3], String> {
+        let mut lines: [Vec<u8>; 3] = Default::default();
+        for (line, reader) in lines.iter_mut().zip(&mut self.readers) {
+            *line = reader.next()?;
+        }
+        Ok(std::mem::replace(&mut self.next, lines))
+    }
+
+    /// Whether a manifest has that name in any place.
+    fn lists(&mut self, name: &str) -> Result<bool, String> {
+        if self.listed.is_none() {
+            let mut reader = LineReader::new(self.check, self.tags, SHA256);
+            let mut keys = Vec::new();
+            loop {
+                let line = reader.next()?;
+                if line.is_empty() {
+                    break;
+                }
+                keys.extend(manifest_name(&line).map(names::folded_key));
+            }
+            keys.sort_unstable();
+            self.listed = Some(keys);
+        }
+        let key = names::folded_key(name);
+        Ok(self
+            .listed
+            .as_ref()
+            .is_some_and(|keys| keys.binary_search(&key).is_ok()))
+    }
+}
+
+/// The name in the first manifest that has one.
+fn listed_name(lines: &[Vec<u8>; 3]) -> Option<&str> {
+    lines[1..].iter().find_map(|line| manifest_name(line))
+}
+
+/// The name in a manifest's line: it stands behind 64 hex digits and two blanks.
+fn manifest_name(line: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(line.get(66..)?).ok()?;
+    (!name.is_empty()).then_some(name)
 }
 
 /// Reads a tag file line by line, a segment at a time.

@@ -1,5 +1,7 @@
 //! The bag's own files: their order, the seal over them, what they say of each other.
 
+use std::collections::HashSet;
+
 use scelle_formats::Digests;
 
 use super::{Problems, Signer, Verification};
@@ -163,31 +165,46 @@ pub(super) fn check_seal(
     Some(certificate)
 }
 
-/// Compares the tag manifest with what the tag files hash to, in writing order.
+/// Compares the tag manifest with what the tag files hash to, in writing order; there is no hash
+/// of a file that can't be read, which is told already.
 pub(super) fn check_tag_manifest(
     manifest: &[u8],
-    tags: &[(String, [u8; 32])],
+    tags: &[(String, Option<[u8; 32]>)],
     problems: &Problems,
 ) {
-    let mut lines = manifest.split_inclusive(|byte| *byte == b'\n');
-    for (name, sha256) in tags {
-        let line = lines.next().unwrap_or(b"");
-        let hash = hex(sha256);
-        if line == format!("{hash}  {name}\n").as_bytes() {
-            continue;
-        }
-        let has_name = line.ends_with(format!("  {name}\n").as_bytes());
-        if has_name {
-            problems.of(
-                name,
-                "it was altered: its SHA-256 is not the tag manifest's",
-            );
-        } else {
-            problems.of(name, "the tag manifest has another file in its place");
+    let mut listed = Vec::new();
+    for line in manifest.split_inclusive(|byte| *byte == b'\n') {
+        let text = std::str::from_utf8(line).ok();
+        match text.and_then(|text| text.strip_suffix('\n')?.split_once("  ")) {
+            Some(pair) => listed.push(pair),
+            None => problems.of(TAG_MANIFEST, "a line is not as it is written"),
         }
     }
-    if lines.next().is_some() {
-        problems.of(TAG_MANIFEST, "it lists files that are not there");
+    let there: HashSet<&str> = tags.iter().map(|(name, _)| &**name).collect();
+    let names: HashSet<&str> = listed.iter().map(|(_, name)| *name).collect();
+    let mut lines = listed.into_iter().peekable();
+    for (name, sha256) in tags {
+        while let Some((_, missing)) = lines.next_if(|(_, listed)| !there.contains(listed)) {
+            problems.of(missing, "it is missing");
+        }
+        if !names.contains(&**name) {
+            problems.of(name, "it was added: the tag manifest does not list it");
+            continue;
+        }
+        match lines.next() {
+            Some((hash, listed)) if listed == name => {
+                if sha256.is_some_and(|sha256| hex(&sha256) != hash) {
+                    problems.of(
+                        name,
+                        "it was altered: its SHA-256 is not the tag manifest's",
+                    );
+                }
+            }
+            _ => problems.of(name, "the tag manifest has another file in its place"),
+        }
+    }
+    for (_, missing) in lines {
+        problems.of(missing, "it is missing, or listed twice");
     }
 }
 

@@ -61,11 +61,12 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
         }
     }
     ensure!(rounds > 0, "at least one round");
-    let peers = install_peers()?;
+    install_packages()?;
     make_data(&data)?;
     if chosen == ["data"] {
         return Ok(());
     }
+    let peers = install_peers()?;
     let scelle = build(root)?;
     // Results go to memory on both sides.
     let out = PathBuf::from("/dev/shm/scelle-bench");
@@ -122,6 +123,10 @@ fn install_peers() -> anyhow::Result<PathBuf> {
             run("cargo", &[&arguments[..], &["--version", version]].concat())?;
         }
     }
+    Ok(tools.join("bin"))
+}
+
+fn install_packages() -> anyhow::Result<()> {
     let packages = [
         "ntfs-3g",
         "sleuthkit",
@@ -141,7 +146,7 @@ fn install_peers() -> anyhow::Result<PathBuf> {
         let install = ["install", "-q", "-y", "--no-install-recommends"];
         run("apt-get", &[&install[..], &missing].concat())?;
     }
-    Ok(tools.join("bin"))
+    Ok(())
 }
 
 /// Makes what is not there yet; each piece gets its name when it is whole.
