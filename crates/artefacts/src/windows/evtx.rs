@@ -17,7 +17,10 @@
 //! - libyal/libevtx, "Windows XML Event Log (EVTX) format".
 //! - [MS-EVEN6], BinXml and the event schema.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use scelle_event::{Loss, Meaning, Span, Stamp};
 use scelle_formats::{
@@ -77,13 +80,17 @@ impl Artefact for Evtx {
 }
 
 impl Chunked for Evtx {
-    type Head = ();
+    type Head = Decoders;
     type Part = ();
     type Survey = ();
 
     const SURVEYED: bool = false;
 
-    fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<((), Cut), DecodeError> {
+    fn prepare(
+        &self,
+        input: Input<'_>,
+        out: &mut Emitter<'_>,
+    ) -> Result<(Decoders, Cut), DecodeError> {
         let len = input.stream.len();
         let mut head = [0; SUMMED_HEAD_BYTES];
         let have = input.stream.read_full_at(0, &mut head)?;
@@ -126,27 +133,45 @@ impl Chunked for Evtx {
             range: start.min(len)..len,
             unit_bytes: UNIT_CHUNKS * CHUNK_BYTES,
         };
-        Ok(((), cut))
+        Ok((Decoders::default(), cut))
     }
 
-    fn scout(&self, _head: &(), _unit: Unit<'_>) {}
+    fn scout(&self, _head: &Decoders, _unit: Unit<'_>) {}
 
-    fn survey(&self, _head: &(), _parts: Vec<()>, _input: Input<'_>) {}
+    fn survey(&self, _head: &Decoders, _parts: Vec<()>, _input: Input<'_>) {}
 
     fn parse(
         &self,
-        _head: &(),
+        decoders: &Decoders,
         _survey: &(),
         unit: Unit<'_>,
         out: &mut Emitter<'_>,
     ) -> Result<(), DecodeError> {
-        let mut decoder = Decoder::new();
+        let mut decoder = decoders.take();
         let mut base = unit.base;
         for bytes in unit.bytes.chunks(CHUNK_BYTES) {
             parse_chunk(&mut decoder, bytes, base, out);
             base += bytes.len() as u64;
         }
+        decoders.give_back(decoder);
         Ok(())
+    }
+}
+
+/// Decoders that wait for the next unit: one that has seen templates need not compile them again.
+/// Which one a unit gets shows in no result.
+#[derive(Debug, Default)]
+pub struct Decoders(Mutex<Vec<Decoder>>);
+
+impl Decoders {
+    fn take(&self) -> Decoder {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, decoder: Decoder) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(decoder);
     }
 }
 

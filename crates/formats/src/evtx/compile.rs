@@ -12,16 +12,14 @@
 //! | 0a, 0b     | processing instruction: name (4); length (2), UTF-16                        |
 //! | 0d, 0e     | substitution, optional substitution: number (2), type (1)                   |
 //! | 0f         | fragment header: version and flags (3)                                      |
-//!
-//! A name is an offset in the chunk. Where it is the offset right after itself, the name stands
-//! there: unknown (4), hash (2), length (2), UTF-16, a zero.
 
 use std::collections::HashMap;
 
 use crate::{Cursor, DecodeError};
 
 use super::{
-    plan::{Content, Element, EventPlan, Item, Member, Node, Plan, Str, SystemField, Tables},
+    names::{NAME_END_BYTES, NAME_HEAD_BYTES, NameRef, Names, Prefix, is_name},
+    plan::{Content, Element, Item, Node, Plan, Str, Tables},
     text::{Utf16, as_text, push_ansi},
     value::{fixed_size, kind},
 };
@@ -31,13 +29,6 @@ const MAX_DEPTH: usize = 64;
 /// Elements of more members are grouped with a hash table.
 const FEW_MEMBERS: usize = 32;
 const NO_DEPENDENCY: u16 = 0xffff;
-/// Unknown, hash and length, before a name.
-const NAME_HEAD_BYTES: usize = 8;
-/// The zero after a name.
-const NAME_END_BYTES: usize = 2;
-/// The namespace of every event says nothing.
-const EVENT_NAMESPACE: &str = "http://schemas.microsoft.com/win/2004/08/events/event";
-
 /// What the compiler needs besides the tables; kept from one template to the next.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
@@ -46,47 +37,12 @@ pub(super) struct Workspace {
     uses: Vec<u16>,
     scratch: Vec<u8>,
     names: Names,
+    /// The names of the tokens that were compiled last, in their order.
+    pub(super) refs: Vec<NameRef>,
+    /// How many bytes of text the tokens that were compiled last bring.
+    text_bytes: u32,
     /// How many more tokens may be compiled for this chunk.
-    budget: u32,
-}
-
-/// What stands before a name, as a key of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prefix {
-    None,
-    Attribute,
-    Instruction,
-}
-
-impl Prefix {
-    fn text(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Attribute => "@",
-            Self::Instruction => "?",
-        }
-    }
-}
-
-/// The names of the chunk that were converted last, by their offsets: every template of a chunk
-/// has the same ones.
-#[derive(Debug)]
-struct Names([Option<(u32, Prefix, Str)>; Self::PLACES]);
-
-impl Names {
-    const PLACES: usize = 256;
-
-    /// Where that name is kept, or would be; another one may be there.
-    fn place(&mut self, at: u32, prefix: Prefix) -> &mut Option<(u32, Prefix, Str)> {
-        let place = at as usize / 2 + prefix as usize * (Self::PLACES / 2);
-        &mut self.0[place % Self::PLACES]
-    }
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        Self([None; Self::PLACES])
-    }
+    pub(super) budget: u32,
 }
 
 impl Workspace {
@@ -94,6 +50,11 @@ impl Workspace {
     pub(super) fn start_chunk(&mut self, budget: u32) {
         self.names = Names::default();
         self.budget = budget;
+    }
+
+    /// Counts a text, also where another template has it too: a plan follows from its tokens alone.
+    fn brings(&mut self, text: Str) {
+        self.text_bytes = self.text_bytes.saturating_add(text.len);
     }
 }
 
@@ -128,7 +89,8 @@ pub(super) fn compile(
     work.pending.clear();
     work.parts.clear();
     work.uses.clear();
-    let text_before = tables.text.len();
+    work.refs.clear();
+    work.text_bytes = 0;
     let mut compiler = Compiler {
         cur: Cursor::new(
             &tokens.chunk[tokens.range.clone()],
@@ -144,7 +106,7 @@ pub(super) fn compile(
     Ok(Plan {
         root,
         event,
-        literal_bytes: (tables.text.len() - text_before) as u32,
+        literal_bytes: work.text_bytes,
         most_uses: work.uses.iter().copied().max().unwrap_or(0).into(),
     })
 }
@@ -320,10 +282,9 @@ impl<'c> Compiler<'c, '_> {
                         value: kind.into(),
                     });
                 };
-                let at = (self.cur.at() - self.tokens.base) as u32;
-                self.cur.skip("value", size)?;
-                let len = size as u32;
-                self.work.parts.push(Content::Value { kind, at, len });
+                let bytes = self.cur.take("value", size)?;
+                let value = self.tables.keep_value(kind, bytes);
+                self.work.parts.push(value);
                 Ok(())
             }
         }
@@ -362,6 +323,7 @@ impl<'c> Compiler<'c, '_> {
         self.work.scratch.clear();
         push(&mut self.work.scratch);
         let text = self.tables.keep("", as_text(&self.work.scratch));
+        self.work.brings(text);
         if let Some(Content::Literal(last)) = self.work.parts.last_mut()
             && last.start + last.len == text.start
         {
@@ -485,7 +447,7 @@ impl<'c> Compiler<'c, '_> {
         }
         let element = self.close(members, parts)?;
         if depth == 0 && self.event.is_none() && self.tables.str(key) == "Event" {
-            self.event = Some(self.event(element));
+            self.event = Some(self.tables.take_event(element));
         }
         let index = self.tables.elements.len() as u32;
         self.tables.elements.push(element);
@@ -499,42 +461,12 @@ impl<'c> Compiler<'c, '_> {
         })
     }
 
-    /// Takes an `Event` apart into system fields and the rest.
-    fn event(&mut self, event: Element) -> u32 {
-        let tables = &mut *self.tables;
-        let mut plan = EventPlan {
-            fields: [Content::Empty; SystemField::COUNT],
-            rest: (0, 0),
-            data: (0, 0),
-            content: event.content,
-        };
-        let first = tables.members.len() as u32;
-        for index in event.members() {
-            let member = tables.members[index];
-            if let Some(system) = tables.system_of(&member) {
-                for index in tables.elements[system as usize].members() {
-                    tables.take_system_part(tables.members[index], &mut plan.fields);
-                }
-            }
-        }
-        plan.rest = (first, tables.members.len() as u32 - first);
-        let first = tables.members.len() as u32;
-        for index in event.members() {
-            let member = tables.members[index];
-            if tables.system_of(&member).is_none() && !tables.is_event_namespace(&member) {
-                tables.members.push(member);
-            }
-        }
-        plan.data = (first, tables.members.len() as u32 - first);
-        tables.systems.push(plan);
-        tables.systems.len() as u32 - 1
-    }
-
     fn name(&mut self, prefix: Prefix) -> Result<Str, DecodeError> {
         let at = self.cur.u32("name offset")?;
         let (name, hash) = self.name_at(at)?;
         let known = self.work.names.place(at, prefix);
         if let Some((_, _, text)) = known.filter(|known| (known.0, known.1) == (at, prefix)) {
+            self.work.brings(text);
             return Ok(text);
         }
         if !is_name(name, hash) {
@@ -547,6 +479,7 @@ impl<'c> Compiler<'c, '_> {
         let text = name.to_str(&mut self.work.scratch);
         let text = self.tables.keep(prefix.text(), text);
         *known = Some((at, prefix, text));
+        self.work.brings(text);
         Ok(text)
     }
 
@@ -559,7 +492,14 @@ impl<'c> Compiler<'c, '_> {
         let hash = name.u16("name hash")?;
         let units = name.u16("name length")?;
         let text = name.take("name", usize::from(units) * 2)?;
-        if self.cur.at() == base + u64::from(at) {
+        let here = (self.cur.at() - base) as usize;
+        let inline = here == at as usize;
+        self.work.refs.push(NameRef {
+            at: here - 4,
+            inline,
+            stored: at as usize + 4..at as usize + NAME_HEAD_BYTES + text.len(),
+        });
+        if inline {
             self.cur
                 .skip("name", NAME_HEAD_BYTES + text.len() + NAME_END_BYTES)?;
         }
@@ -599,115 +539,5 @@ impl<'c> Compiler<'c, '_> {
             at: self.cur.at(),
             value: token.into(),
         }
-    }
-}
-
-/// Whether a stored name is one: other bytes look like one too, where it was overwritten.
-///
-/// The hash is not specified. This one is right for all 22,714 names of the logs that it was
-/// tried on, of which the longest has 46 characters.
-fn is_name(name: Utf16<'_>, stored_hash: u16) -> bool {
-    const MOST_UNITS: usize = 256;
-    if name.0.len() > MOST_UNITS * 2 {
-        return false;
-    }
-    let units = name.0.chunks_exact(2);
-    let mut units = units.map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    let hash = units.clone().fold(0u32, |hash, unit| {
-        hash.wrapping_mul(65_599).wrapping_add(unit.into())
-    });
-    // A name with a damaged hash still names something.
-    hash as u16 == stored_hash
-        || units.all(|unit| {
-            u8::try_from(unit).is_ok_and(|byte| {
-                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':')
-            })
-        })
-}
-
-impl Tables {
-    fn push_member(&mut self, key: Str, list: bool, first: u32) {
-        let count = self.items.len() as u32 - first;
-        self.members.push(Member {
-            key,
-            list: list || count > 1,
-            first,
-            count,
-        });
-    }
-
-    /// The element, if the member is an event's `System`.
-    fn system_of(&self, member: &Member) -> Option<u32> {
-        match self.items[member.first as usize].node {
-            Node::Element(system) if member.count == 1 && self.str(member.key) == "System" => {
-                Some(system)
-            }
-            _ => None,
-        }
-    }
-
-    fn is_event_namespace(&self, member: &Member) -> bool {
-        matches!(
-            self.items[member.first as usize].node,
-            Node::Text(Content::Literal(name))
-                if self.str(member.key) == "@xmlns" && self.str(name) == EVENT_NAMESPACE
-        )
-    }
-
-    /// Notes the fields that a member of `System` holds; what is none becomes a further member.
-    fn take_system_part(&mut self, part: Member, fields: &mut [Content; SystemField::COUNT]) {
-        if part.count > 1 {
-            self.members.push(part);
-            return;
-        }
-        match self.items[part.first as usize].node {
-            Node::Text(content) => self.take_field(part.key, None, content, fields),
-            Node::Element(element) => {
-                let element = self.elements[element as usize];
-                self.take_field(part.key, None, element.content, fields);
-                for index in element.members() {
-                    let member = self.members[index];
-                    match self.items[member.first as usize].node {
-                        Node::Text(content) if member.count == 1 => {
-                            self.take_field(part.key, Some(member.key), content, fields);
-                        }
-                        _ => self.members.push(member),
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_field(
-        &mut self,
-        element: Str,
-        attribute: Option<Str>,
-        content: Content,
-        fields: &mut [Content; SystemField::COUNT],
-    ) {
-        if content == Content::Empty {
-            return;
-        }
-        let name = attribute.map(|attribute| self.str(attribute));
-        if let Some(field) = SystemField::of(self.str(element), name)
-            && fields[field as usize] == Content::Empty
-            && !matches!(content, Content::Mixed { .. })
-        {
-            fields[field as usize] = content;
-            return;
-        }
-        let key = match attribute {
-            None => element,
-            Some(attribute) => {
-                let key = format!("{}{}", self.str(element), self.str(attribute));
-                self.keep("", &key)
-            }
-        };
-        let first = self.items.len() as u32;
-        self.items.push(Item {
-            node: Node::Text(content),
-            depends_on: None,
-        });
-        self.push_member(key, false, first);
     }
 }

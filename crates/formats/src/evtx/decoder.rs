@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::{Cursor, DecodeError};
 
 use super::{
+    cache::{Cache, Known, Place},
     compile::{Tokens, Workspace, compile},
     event::Event,
     plan::{Plan, Tables},
@@ -19,18 +20,21 @@ pub(super) const MAX_TOKENS: u32 = 4 * 65_536;
 /// How many bytes of text and values the records of one chunk may unfold to. A sound chunk shows
 /// each of its bytes about once; a hostile one may refer to one large text thousands of times.
 const MAX_UNFOLDED_BYTES: u64 = 16 * 65_536;
+/// How many bytes of plans are kept from one chunk to the next; a large log has about 100 KiB.
+const MOST_KEPT_BYTES: usize = 2 << 20;
 const TEMPLATE_HEADER_BYTES: usize = 24;
 
 /// Decodes the records of one chunk after another.
 ///
-/// It keeps what the chunk's templates were compiled to, and the values of one record at a time.
-/// Compiled tokens, nesting and the size that records unfold to are bounded for each chunk, so
+/// It keeps what templates were compiled to, and the values of one record at a time. What it has
+/// kept shows in no result. Compiled tokens, nesting and the size that records unfold to are bounded for each chunk, so
 /// that no chunk costs more than a fixed amount of time and memory.
 #[derive(Debug, Default)]
 pub struct Decoder {
     tables: Tables,
     work: Workspace,
     plans: Vec<Plan>,
+    cache: Cache,
     /// Which template, by its offset in the chunk, is which plan.
     known: Vec<(u32, u32)>,
     unfolded_left: u64,
@@ -79,10 +83,14 @@ impl Decoder {
         Self::default()
     }
 
-    /// Forgets the templates of the last chunk; offsets in another chunk mean other ones.
+    /// Forgets where the last chunk's templates lie; offsets in another chunk mean other ones.
     pub fn start_chunk(&mut self) {
-        self.tables.clear();
-        self.plans.clear();
+        let plans = size_of_val(self.plans.as_slice());
+        if self.tables.weight() + self.cache.weight() + plans > MOST_KEPT_BYTES {
+            self.tables.clear();
+            self.plans.clear();
+            self.cache.clear();
+        }
         self.known.clear();
         self.work.start_chunk(MAX_TOKENS);
         self.unfolded_left = MAX_UNFOLDED_BYTES;
@@ -258,10 +266,25 @@ impl Decoder {
         if let Some((_, plan)) = self.known.iter().find(|(known, _)| *known == at) {
             return Ok(*plan);
         }
-        let start = at as usize + TEMPLATE_HEADER_BYTES;
-        let tokens = bytes.tokens(start..start + size, true);
-        let plan = compile(tokens, &mut self.tables, &mut self.work)?;
-        let plan = self.keep(plan);
+        let place = bytes.place(at, size);
+        let known = self.cache.find(place);
+        // What was compiled before costs what it would cost now: limits are those of the chunk.
+        let plan = match known.filter(|known| self.work.budget >= known.cost) {
+            Some(known) => {
+                self.work.budget -= known.cost;
+                known.plan
+            }
+            None => {
+                let before = self.work.budget;
+                let tokens = bytes.tokens(place.start..place.start + size, true);
+                let plan = compile(tokens, &mut self.tables, &mut self.work)?;
+                let cost = before - self.work.budget;
+                let plan = self.keep(plan);
+                self.cache
+                    .keep(place, &self.work.refs, Known { plan, cost });
+                plan
+            }
+        };
         self.known.push((at, plan));
         Ok(plan)
     }
@@ -290,6 +313,19 @@ impl<'a> Bytes<'a> {
             base: self.base,
             range,
             in_template,
+        }
+    }
+
+    /// The template of that size at that offset, both of which were checked.
+    fn place(self, at: u32, size: usize) -> Place<'a> {
+        let start = at as usize + TEMPLATE_HEADER_BYTES;
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&self.chunk[start - 20..start - 4]);
+        Place {
+            chunk: self.chunk,
+            guid,
+            start,
+            size,
         }
     }
 

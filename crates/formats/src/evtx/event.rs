@@ -329,7 +329,8 @@ impl<'d> Event<'d> {
                 None => Scalar::Null,
             },
             Content::Value { kind, at, len } => {
-                let bytes = &self.chunk[at as usize..(at + len) as usize];
+                let values = &self.decoder.tables().values;
+                let bytes = &values[at as usize..(at + len) as usize];
                 Scalar::decode(kind, bytes)
             }
         }

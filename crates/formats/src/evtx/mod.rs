@@ -18,8 +18,8 @@
 //! |    124 |     4 | CRC-32 of the first 120 bytes                  |
 //!
 //! A record's binary XML is nearly always an instance of a template: the template is an element
-//! tree with numbered holes, the instance a list of typed values. A template is compiled once a
-//! chunk into a flat plan, whose members are grouped by name; a record is then a list of
+//! tree with numbered holes, the instance a list of typed values. A template is compiled once into
+//! a flat plan, whose members are grouped by name, and known again in other chunks; a record is then a list of
 //! values that still lie in the chunk, and is shown by walking the plan.
 //!
 //! # Damage
@@ -30,11 +30,14 @@
 //! - libyal/libevtx, "Windows XML Event Log (EVTX) format".
 //! - [MS-EVEN6] 2.2.12 to 2.2.17, BinXml; a null `DependencyId` leaves an element out.
 
+mod cache;
 mod chunk;
 mod compile;
 mod decoder;
 mod event;
+mod names;
 mod plan;
+mod system;
 mod text;
 mod value;
 

@@ -1,7 +1,7 @@
 //! What a template is compiled to: flat tables of elements, their members and their texts.
 //!
-//! All plans of a chunk share one set of tables, which are cleared and filled again for the next
-//! chunk, so that decoding allocates nothing once it is warm.
+//! All plans share one set of tables, which are kept from one chunk to the next and cleared where
+//! they have grown large, so that decoding allocates nothing once it is warm.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(super) enum Content {
     Literal(Str),
     /// The instance's value of that number; `optional` ones vanish with their attribute.
     Slot { index: u16, optional: bool },
-    /// A value that stands in the token stream.
+    /// A value that stands in the token stream: a range of [`Tables::values`].
     Value { kind: u8, at: u32, len: u32 },
     /// Several of the above, one after another: a range of [`Tables::parts`].
     Mixed { first: u32, count: u32 },
@@ -161,10 +161,11 @@ impl SystemField {
     }
 }
 
-/// The tables of all plans of a chunk.
+/// The tables of all plans.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) text: String,
+    pub(super) values: Vec<u8>,
     pub(super) elements: Vec<Element>,
     pub(super) members: Vec<Member>,
     pub(super) items: Vec<Item>,
@@ -175,11 +176,34 @@ pub(super) struct Tables {
 impl Tables {
     pub(super) fn clear(&mut self) {
         self.text.clear();
+        self.values.clear();
         self.elements.clear();
         self.members.clear();
         self.items.clear();
         self.parts.clear();
         self.systems.clear();
+    }
+
+    /// How many bytes they hold.
+    pub(super) fn weight(&self) -> usize {
+        self.text.len()
+            + self.values.len()
+            + size_of_val(self.elements.as_slice())
+            + size_of_val(self.members.as_slice())
+            + size_of_val(self.items.as_slice())
+            + size_of_val(self.parts.as_slice())
+            + size_of_val(self.systems.as_slice())
+    }
+
+    /// Keeps a value of the token stream.
+    pub(super) fn keep_value(&mut self, kind: u8, bytes: &[u8]) -> Content {
+        let at = self.values.len() as u32;
+        self.values.extend_from_slice(bytes);
+        Content::Value {
+            kind,
+            at,
+            len: bytes.len() as u32,
+        }
     }
 
     pub(super) fn str(&self, text: Str) -> &str {
