@@ -253,23 +253,92 @@ fn logs_of_detection_rules_have_the_stated_records() {
     assert!(logs > 100, "{logs} logs");
 }
 
+/// What libevtx and dissect return of the dirty logs, by offset and id; its head says how it was made.
+const LISTED: &str = include_str!("evtx_dirty.tsv");
+
+/// Offset and id of each record that a tool returns of one of the dirty logs.
+fn listed(file: &str) -> Vec<(u64, u64)> {
+    let mut lines = LISTED
+        .lines()
+        .skip_while(|line| line.strip_prefix("> ") != Some(file));
+    lines.next().expect("a list of that log");
+    lines
+        .take_while(|line| !line.starts_with('>'))
+        .map(|line| {
+            let mut cells = line.split('\t');
+            let mut next = || cells.next().and_then(|cell| cell.parse().ok());
+            (next().expect("an offset"), next().expect("an id"))
+        })
+        .collect()
+}
+
+/// Offset, id and event id of each record that the decoder behind `evtx_dump` returns.
+fn of_evtx_dump(bytes: &[u8]) -> Vec<(u64, u64, u64)> {
+    const HEADER: u64 = 24;
+    let settings = Arc::new(evtx::ParserSettings::default());
+    let mut found = Vec::new();
+    for (index, chunk) in bytes[4096..].chunks_exact(65_536).enumerate() {
+        let base = 4096 + 65_536 * index as u64;
+        let Ok(mut chunk) = evtx::EvtxChunkData::new(chunk.to_vec(), false) else {
+            continue;
+        };
+        let Ok(mut chunk) = chunk.parse(settings.clone()) else {
+            continue;
+        };
+        for record in chunk.iter().flatten() {
+            let at = base + record.binxml_offset - HEADER;
+            let Ok(record) = record.into_json_value() else {
+                continue;
+            };
+            let event = event_id(&record.data["Event"]["System"]["EventID"]);
+            found.push((at, record.event_record_id, event.expect("an event id")));
+        }
+    }
+    found
+}
+
+/// Whether a record lies where a chunk that is one, by its magic, says that its records are.
+fn is_declared(bytes: &[u8], at: u64) -> bool {
+    let base = 4096 + (at - 4096) / 65_536 * 65_536;
+    let chunk = &bytes[base as usize..];
+    let free = u32::from_le_bytes(chunk[48..52].try_into().expect("four bytes"));
+    chunk.starts_with(b"ElfChnk\0") && at - base < free.into()
+}
+
 #[test]
-fn every_record_of_another_decoder_is_there() {
+fn every_record_of_another_tool_is_there_once() {
     let Some(corpus) = Corpus::find("dirty event logs") else {
         return;
     };
+    let text = corpus.expected("evtx.tsv");
+    let counts = table(&text);
     for file in DIRTY {
         let bytes = corpus.read(file);
-        let ours: BTreeSet<_> = parse(&bytes)
+        let parsed = parse(&bytes);
+        let ours: BTreeMap<_, _> = parsed
             .rows
             .iter()
-            .filter_map(|row| Some((row.header_id, row.event_id?)))
+            .map(|row| ((row.offset, row.header_id), row))
             .collect();
-        let mut theirs = evtx::EvtxParser::from_buffer(bytes).expect("a log");
-        for record in theirs.records_json_value().flatten() {
-            let event = event_id(&record.data["Event"]["System"]["EventID"]);
-            let pair = (record.event_record_id, event.expect("an event id"));
-            assert!(ours.contains(&pair), "{file}: {pair:?} is missing");
+        assert_eq!(ours.len(), parsed.rows.len(), "{file}: a record twice");
+        for row in &parsed.rows {
+            assert!(
+                row.recovered || is_declared(&bytes, row.offset),
+                "{file}: {row:?} is not among a chunk's declared records"
+            );
+        }
+        let listed = listed(file);
+        for place in &listed {
+            assert!(ours.contains_key(place), "{file}: {place:?} is missing");
+        }
+        let theirs = of_evtx_dump(&bytes);
+        let row = counts.iter().find(|row| row["path"] == file);
+        let expected = row.expect("a count of that log")["evtx_dump_records"];
+        assert_eq!(theirs.len().to_string(), expected, "{file}");
+        for (at, id, event) in theirs {
+            let row = ours.get(&(at, id));
+            let row = row.unwrap_or_else(|| panic!("{file}: {id} at {at} is missing"));
+            assert_eq!(row.event_id, Some(event), "{file}: {id} at {at}");
         }
     }
 }

@@ -15,6 +15,7 @@ use scelle_testkit::{
 };
 
 const FILE_HEADER: usize = 4096;
+const CHUNK: usize = 65_536;
 /// What one chunk may unfold to, as JSON of the worst kind (six bytes a character), and more.
 const MOST_OUTPUT: usize = 16 << 20;
 
@@ -97,6 +98,38 @@ fn random_damage_gives_json_and_warnings() {
                 json.unwrap_or_else(|error| panic!("{error}: {line}"));
             }
         }
+    }
+}
+
+/// Templates are known again in later chunks; that must show in no result, damaged or not.
+#[test]
+fn a_chunk_gives_the_same_whatever_came_before() {
+    let mut chance = Chance(0x5ce1_1e00_0000_0002);
+    let samples = ["Security.evtx", "Application-odd.evtx"].map(sample);
+    for _ in 0..100 {
+        let mut log = samples[0][..FILE_HEADER].to_vec();
+        for _ in 0..4 {
+            let sound = &samples[chance.below(2)][FILE_HEADER..FILE_HEADER + CHUNK];
+            let start = log.len();
+            log.extend_from_slice(sound);
+            for _ in 0..chance.below(4) {
+                log[start + chance.below(4096)] = chance.below(256) as u8;
+            }
+        }
+        let (_, records, warnings) = parse(&log);
+        let (mut alone, mut warned) = (String::new(), String::new());
+        for kept in 0..4 {
+            // A chunk of zeros is no chunk, and the others keep their places.
+            let mut one = log.clone();
+            for other in (0..4).filter(|other| *other != kept) {
+                one[FILE_HEADER + other * CHUNK..][..CHUNK].fill(0);
+            }
+            let (_, records, warnings) = parse(&one);
+            alone.push_str(&records);
+            warned.push_str(&warnings);
+        }
+        assert_eq!(records, alone);
+        assert_eq!(warnings, warned);
     }
 }
 

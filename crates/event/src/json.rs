@@ -118,55 +118,78 @@ pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
 /// Appends UTF-16 text, little-endian, in quotes, in one pass over its units. An unpaired
 /// surrogate is shown by its number, as `\uD800` in the text itself.
 pub fn write_utf16(out: &mut Vec<u8>, units: &[u8]) {
-    out.reserve(units.len() / 2 + 2);
+    out.reserve(units.len() / 2 + 2 + BLOCK_UNITS);
     out.push(b'"');
-    let mut rest = units;
-    while let [low, high, next @ ..] = rest {
-        // Nearly all text is plain ASCII: eight units are looked at in one go.
-        if let Some((eight, next)) = rest.split_first_chunk()
-            && let Some(text) = plain_ascii(eight)
-        {
-            out.extend_from_slice(&text);
-            rest = next;
-            continue;
-        }
-        let unit = u16::from_le_bytes([*low, *high]);
-        rest = next;
-        if unit < 0x80 {
-            if is_escaped(*low) {
-                write_escaped(out, *low);
-            } else {
-                out.push(*low);
+    let mut rest = &units[..units.len() & !1];
+    while !rest.is_empty() {
+        // Nearly all text is plain ASCII: sixteen units are looked at in one go. A copy of fixed
+        // size, cut afterwards, costs a fraction of one of any size.
+        let (text, count) = match rest.first_chunk() {
+            Some(block) => plain_ascii(block, BLOCK_UNITS),
+            None => {
+                let mut block = [0; BLOCK_UNITS * 2];
+                block[..rest.len()].copy_from_slice(rest);
+                plain_ascii(&block, rest.len() / 2)
             }
-            continue;
-        }
-        let second = next.first_chunk().map(|two| u16::from_le_bytes(*two));
-        let pair = [unit, second.unwrap_or_default()];
-        match char::decode_utf16(pair).next() {
-            Some(Ok(char)) => {
-                out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-                rest = &rest[2 * (char.len_utf16() - 1)..];
-            }
-            _ => out.extend_from_slice(format!("\\\\u{unit:04X}").as_bytes()),
+        };
+        let end = out.len() + count;
+        out.extend_from_slice(&text);
+        out.truncate(end);
+        rest = &rest[count * 2..];
+        if count < BLOCK_UNITS {
+            rest = write_unit(out, rest);
         }
     }
     out.push(b'"');
 }
 
-/// Eight units of UTF-16 as bytes, where all are ASCII and none has to be escaped.
-fn plain_ascii(units: &[u8; 16]) -> Option<[u8; 8]> {
-    const NOT_ASCII: u128 = u128::from_le_bytes([
-        0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80,
-        0xff,
-    ]);
-    if u128::from_le_bytes(*units) & NOT_ASCII != 0 {
-        return None;
+/// Appends the character that stands first, escaped where it must be, and returns what follows.
+fn write_unit<'a>(out: &mut Vec<u8>, units: &'a [u8]) -> &'a [u8] {
+    let [low, high, next @ ..] = units else {
+        return units;
+    };
+    let unit = u16::from_le_bytes([*low, *high]);
+    if unit < 0x80 {
+        if is_escaped(*low) {
+            write_escaped(out, *low);
+        } else {
+            out.push(*low);
+        }
+        return next;
     }
-    let mut text = [0; 8];
-    for (byte, unit) in text.iter_mut().zip(units.chunks_exact(2)) {
-        *byte = unit[0];
+    let second = next.first_chunk().map(|two| u16::from_le_bytes(*two));
+    let pair = [unit, second.unwrap_or_default()];
+    match char::decode_utf16(pair).next() {
+        Some(Ok(char)) => {
+            out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+            &units[2 * char.len_utf16()..]
+        }
+        _ => {
+            out.extend_from_slice(format!("\\\\u{unit:04X}").as_bytes());
+            next
+        }
     }
-    (!has_escaped(u64::from_le_bytes(text))).then_some(text)
+}
+
+/// How many units of UTF-16 are looked at in one go.
+const BLOCK_UNITS: usize = 16;
+
+/// Units of UTF-16 as bytes, and how many of the first `count` stand before the first one that is
+/// not ASCII or has to be escaped.
+fn plain_ascii(units: &[u8; BLOCK_UNITS * 2], count: usize) -> ([u8; BLOCK_UNITS], usize) {
+    // No branch within the loop, so that it is done many units at a time.
+    let mut text = [0; BLOCK_UNITS];
+    let mut special = [0u8; BLOCK_UNITS];
+    for (index, unit) in units.chunks_exact(2).enumerate() {
+        let unit = u16::from_le_bytes([unit[0], unit[1]]);
+        text[index] = unit as u8;
+        let not_plain = (unit.wrapping_sub(0x20) >= 0x60)
+            | (unit == u16::from(b'"'))
+            | (unit == u16::from(b'\\'));
+        special[index] = u8::from(not_plain);
+    }
+    let first = u128::from_le_bytes(special).trailing_zeros() as usize / 8;
+    (text, first.min(count))
 }
 
 fn is_escaped(byte: u8) -> bool {

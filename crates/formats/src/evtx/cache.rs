@@ -150,8 +150,9 @@ impl Cache {
                 continue;
             }
             let stored = &self.bytes[name.stored.0..name.stored.1];
-            let from = offset + NEXT_NAME_BYTES;
-            if place.chunk.get(from..from + stored.len()) != Some(stored) {
+            let there = place.chunk.get(offset..).unwrap_or_default();
+            let there = there.get(NEXT_NAME_BYTES..NEXT_NAME_BYTES + stored.len());
+            if there != Some(stored) {
                 return false;
             }
             done = end;
@@ -161,3 +162,80 @@ impl Cache {
 }
 
 const _: () = assert!(NEXT_NAME_BYTES < NAME_HEAD_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 10;
+
+    /// A chunk with a template at `start` whose name stands at `name`, and what it refers to.
+    fn chunk(start: usize, name: usize, text: &[u8; 4]) -> (Vec<u8>, Vec<NameRef>) {
+        let mut chunk = vec![0; 256];
+        chunk[start..start + SIZE].fill(0x55);
+        chunk[start + 3..start + 7].copy_from_slice(&(name as u32).to_le_bytes());
+        // The next name differs from chunk to chunk.
+        chunk[name..name + 4].copy_from_slice(&[name as u8; 4]);
+        chunk[name + 4..name + 8].copy_from_slice(&[7, 7, 2, 0]);
+        chunk[name + 8..name + 12].copy_from_slice(text);
+        let reference = NameRef {
+            at: start + 3,
+            inline: false,
+            stored: name + 4..name + 12,
+        };
+        (chunk, vec![reference])
+    }
+
+    fn place(chunk: &[u8], start: usize) -> Place<'_> {
+        Place {
+            chunk,
+            guid: [9; 16],
+            start,
+            size: SIZE,
+        }
+    }
+
+    #[test]
+    fn a_template_is_known_by_its_bytes_and_its_names() {
+        let (first, names) = chunk(100, 20, b"a\0b\0");
+        let mut cache = Cache::default();
+        cache.keep(place(&first, 100), &names, Known { plan: 3, cost: 5 });
+        let found = |chunk: &[u8], start| cache.find(place(chunk, start)).map(|known| known.plan);
+        assert_eq!(found(&first, 100), Some(3));
+
+        let (moved, _) = chunk(60, 200, b"a\0b\0");
+        assert_eq!(found(&moved, 60), Some(3), "only the offsets differ");
+
+        let (renamed, _) = chunk(60, 200, b"a\0c\0");
+        assert_eq!(found(&renamed, 60), None, "another name");
+
+        let (mut altered, _) = chunk(60, 200, b"a\0b\0");
+        altered[60 + SIZE - 1] ^= 1;
+        assert_eq!(found(&altered, 60), None, "another byte");
+
+        let (mut outside, _) = chunk(60, 200, b"a\0b\0");
+        outside[63..67].copy_from_slice(&250u32.to_le_bytes());
+        assert_eq!(found(&outside, 60), None, "a name past the chunk's end");
+
+        let (inline, _) = chunk(60, 67, b"a\0b\0");
+        assert_eq!(found(&inline, 60), None, "the name stands in the template");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut cache = Cache::default();
+        let chunk = vec![0x55; 65_536];
+        for guid in 0..=255 {
+            for start in 0..100 {
+                let place = Place {
+                    chunk: &chunk,
+                    guid: [guid; 16],
+                    start,
+                    size: MOST_TEMPLATE_BYTES,
+                };
+                cache.keep(place, &[], Known { plan: 0, cost: 0 });
+            }
+        }
+        assert!(cache.weight() <= MOST_BYTES + 2 * MOST_TEMPLATE_BYTES);
+    }
+}
