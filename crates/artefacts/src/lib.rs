@@ -23,6 +23,9 @@ pub use parse::{
 /// Every artefact, in the order shown to users. One line each.
 pub static ALL: &[&dyn Artefact] = &[
     &ntfs::mft::Mft,
+    &ntfs::usnjrnl::UsnJournal,
+    &ntfs::logfile::LogFile,
+    &ntfs::i30::DirectoryIndex,
     &windows::evtx::Evtx,
     &windows::recycle_bin::RecycleBin,
     &executable::pe::PortableExecutable,

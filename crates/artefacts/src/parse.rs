@@ -107,6 +107,10 @@ pub trait Chunked: Send + Sync {
     /// Whether there is a first pass over the units.
     const SURVEYED: bool;
 
+    /// Whether units that hold no stored bytes are passed over: holes are gaps then, and what
+    /// can't be read is told by the engine.
+    const SPARSE: bool = false;
+
     /// Reads the head and says how to cut the stream.
     ///
     /// # Errors
@@ -147,6 +151,8 @@ pub struct SurveyPart(Box<dyn Any + Send>);
 pub trait ParseChunks: Send + Sync {
     /// [`Chunked::SURVEYED`].
     fn surveyed(&self) -> bool;
+    /// [`Chunked::SPARSE`].
+    fn sparse(&self) -> bool;
     /// [`Chunked::prepare`].
     ///
     /// # Errors
@@ -184,6 +190,10 @@ impl Survey {
 impl<C: Chunked> ParseChunks for C {
     fn surveyed(&self) -> bool {
         C::SURVEYED
+    }
+
+    fn sparse(&self) -> bool {
+        C::SPARSE
     }
 
     fn prepare(

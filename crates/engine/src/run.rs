@@ -14,7 +14,7 @@ use std::{
 use rayon::prelude::*;
 use scelle_artefacts::{Artefact, Cut, Emitter, Input, ParseChunks, Parser, Survey, Unit};
 use scelle_event::{ArtefactId, Consumer, Context, Loss, Observation, Sink, Warning};
-use scelle_formats::{DecodeError, ReadAt, ReadError};
+use scelle_formats::{DecodeError, RangeKind, ReadAt, ReadError};
 
 use scelle_parallel::ordered;
 
@@ -154,7 +154,20 @@ impl<C: Consumer> Run<'_, C> {
         let Some((head, cut)) = prepared else {
             return Ok(());
         };
-        let units = units(&cut, len);
+        let units = if parser.sparse() {
+            let (units, unread) = stored_units(&cut, self.input.stream);
+            if !unread.is_empty() {
+                let unit = self.unit(|out| {
+                    for range in unread {
+                        out.warn(range, Loss::Record, "it can't be read");
+                    }
+                });
+                self.consumer.join(unit)?;
+            }
+            units
+        } else {
+            units(&cut, len)
+        };
 
         let surveyed = catch_unwind(AssertUnwindSafe(|| self.survey(parser, &head, &units)));
         let survey = match surveyed {
@@ -231,6 +244,42 @@ fn units(cut: &Cut, len: u64) -> Vec<Range<u64>> {
         .step_by(step)
         .map(|start| start..end.min(start + step as u64))
         .collect()
+}
+
+/// The units that hold stored bytes, and what can't be read and lies in none of them.
+fn stored_units(cut: &Cut, stream: &dyn ReadAt) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
+    let end = cut.range.end.min(stream.len());
+    let step = cut.unit_bytes.max(1) as u64;
+    let mut units: Vec<Range<u64>> = Vec::new();
+    let mut unread: Vec<Range<u64>> = Vec::new();
+    for (range, kind) in stream.ranges() {
+        let from = range.start.max(cut.range.start);
+        let to = range.end.min(end);
+        if from >= to {
+            continue;
+        }
+        match kind {
+            RangeKind::Data => {
+                let first = cut.range.start + (from - cut.range.start) / step * step;
+                let next = units.last().map_or(first, |unit| unit.end.max(first));
+                units.extend(
+                    (next..to)
+                        .step_by(step as usize)
+                        .map(|start| start..end.min(start + step)),
+                );
+            }
+            RangeKind::Unreadable => unread.push(from..to),
+            RangeKind::Hole | RangeKind::PastValid => {}
+        }
+    }
+    // What a unit has of them is told when it is read.
+    unread.retain(|range| {
+        let after = units.partition_point(|unit| unit.end <= range.start);
+        units.get(after).is_none_or(|unit| {
+            unit.start >= range.end || !(unit.start <= range.start && range.end <= unit.end)
+        })
+    });
+    (units, unread)
 }
 
 /// The bytes of `range`: borrowed where they are memory already, else read into `buffer`.

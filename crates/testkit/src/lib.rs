@@ -3,21 +3,27 @@
 mod corpus;
 mod evtx;
 mod golden;
+mod index;
+mod log;
 mod mft;
 mod package;
 mod rendered;
 mod samples;
 mod tools;
 mod unpacked;
+mod usn;
 mod volume;
 
 pub use corpus::{Corpus, unpack};
 pub use evtx::{EvtxEvent, EvtxLog, EvtxNode, EvtxRecord, EvtxValue, seal_evtx_chunk};
 pub use golden::compare_golden;
+pub use index::{IndexEntry, index_record};
+pub use log::{LogChange, LogFile};
 pub use mft::{MftRecord, Part};
 pub use package::package_folder;
 pub use rendered::{Rendered, RenderedUnit};
 pub use samples::{Sample, testdata};
 pub use tools::{has_tool, run_tool};
 pub use unpacked::image;
+pub use usn::{UsnChange, UsnJournal};
 pub use volume::NtfsImage;

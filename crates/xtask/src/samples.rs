@@ -5,6 +5,7 @@
 
 mod evtx;
 mod executable;
+mod journals;
 mod mft;
 
 use std::{fs, path::Path};
@@ -24,6 +25,7 @@ pub(crate) fn recipes() -> Vec<Recipe> {
     [
         evtx::recipes(),
         executable::recipes(),
+        journals::recipes(),
         mft::recipes(),
         recycle_bin(),
     ]

@@ -70,6 +70,7 @@ impl FileParts {
                 self.names.push(NamePart::new(&name));
             }
             (kind::DATA, _) => self.streams.push(StreamPart::new(attribute)),
+            _ if is_index(attribute) => self.streams.push(StreamPart::new(attribute)),
             (kind::STANDARD_INFORMATION | kind::FILE_NAME, Body::NonResident(_)) => {
                 return Err("an attribute that is always resident is not");
             }
@@ -213,6 +214,13 @@ impl StreamPart {
             }
         }
     }
+}
+
+/// Whether it is the index of a directory, which is shown as a stream of its own name, `$I30`.
+/// A small directory has none: its names are in its record.
+pub(super) fn is_index(attribute: &Attribute<'_>) -> bool {
+    const NAME: &[u8] = b"$\0I\x003\x000\0";
+    attribute.kind == kind::INDEX_ALLOCATION && attribute.name == NAME
 }
 
 /// A stream's name; `None` for the unnamed one.

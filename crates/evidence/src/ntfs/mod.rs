@@ -5,6 +5,8 @@
 //! names of all directories, one that shows each file. So deleted files come as easily as live
 //! ones, and damaged indexes hide nothing. Records that extend others are part of those.
 //!
+//! The index of a directory, where it has one of its own, is shown as its stream `$I30`.
+//!
 //! # Memory
 //! While a walk lasts, [`paths::BYTES_PER_ENTRY`] for each record and the bytes of its best name.
 //! After the first [`open`](Volume::open) by path, 16 bytes for each name, for as long as the
@@ -32,7 +34,7 @@ use scelle_formats::{
 };
 
 use self::{
-    file::{FileParts, stream_name},
+    file::{FileParts, is_index, stream_name},
     index::PathIndex,
     records::{Records, Room, damaged},
 };
@@ -140,7 +142,8 @@ impl NtfsVolume {
                 if let Err(error) = self.add(number, attribute, &mut parts) {
                     first_error.get_or_insert(error);
                 }
-                if attribute.kind == kind::DATA && stream_name(attribute.name).as_ref() == stream {
+                let is_stream = attribute.kind == kind::DATA || is_index(attribute);
+                if is_stream && stream_name(attribute.name).as_ref() == stream {
                     wanted.add(attribute);
                 }
             }

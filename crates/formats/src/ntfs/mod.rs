@@ -14,6 +14,9 @@
 //! | `$ATTRIBUTE_LIST` | [`ListEntries`] |
 //! | `$REPARSE_POINT` | [`ReparsePoint`] |
 //! | `$VOLUME_INFORMATION` | [`VolumeInformation`] |
+//! | an index record of a directory | [`IndexRecord`] |
+//! | `$LogFile` | [`RestartPage`], [`LogPage`], [`LogOperation`] |
+//! | `$UsnJrnl:$J` | [`UsnRecord`], [`UsnItems`] |
 //!
 //! The names of a whole volume, and the paths that they make, are the matter of [`paths`].
 //!
@@ -27,23 +30,33 @@ mod attribute;
 mod boot;
 mod content;
 mod field;
+mod index;
 mod list;
+mod logfile;
 mod name;
 pub mod paths;
 mod record;
 mod reparse;
 mod runs;
+mod usn;
 
 pub use attribute::{
     Attribute, AttributeError, Attributes, Body, COMPRESSED, ENCRYPTED, NonResident, SPARSE, kind,
 };
 pub use boot::BootSector;
 pub use content::{FileName, StandardInformation, VolumeInformation, namespace};
+pub use index::{IndexItem, IndexName, IndexRecord, index_record_bytes};
 pub use list::{ListEntries, ListEntry};
+pub use logfile::{
+    LOG_RECORD_HEADER_BYTES, LogOperation, LogPage, LogRecord, MAX_LOG_DATA_BYTES, RestartPage,
+};
 pub use name::{MAX_NAME_UNITS, push_component, push_wtf8};
 pub use record::{NoRecord, Record, RecordHeader, Scratch};
 pub use reparse::{ReparsePoint, tag};
 pub use runs::{Run, RunError, Runs};
+pub use usn::{
+    MAX_USN_RECORD_BYTES, MIN_USN_RECORD_BYTES, NoUsnRecord, UsnItem, UsnItems, UsnRecord, reason,
+};
 
 /// The most bytes that a cluster has: 2 MiB.
 pub const MAX_CLUSTER_BYTES: u32 = 2 << 20;

@@ -271,7 +271,7 @@ pub(super) fn resolve(entry: &mut Entry, table: &NameTable, buffers: &mut Buffer
 }
 
 /// Appends a name as text: what is not Unicode in it is escaped, as in a stream's identity.
-fn push_text(text: &mut String, wtf8: &[u8]) -> Range<usize> {
+pub(in crate::ntfs) fn push_text(text: &mut String, wtf8: &[u8]) -> Range<usize> {
     let start = text.len();
     match std::str::from_utf8(wtf8) {
         Ok(unicode) => text.push_str(unicode),

@@ -38,20 +38,23 @@
 
 mod entry;
 mod gather;
+mod names;
 mod schema;
 mod survey;
-mod words;
+pub(super) mod words;
 
 use std::ops::Range;
 
 use crate::{Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, Parser, Unit};
 use scelle_event::{Loss, Provenance, Role, Span};
 use scelle_formats::{
-    DecodeError, ReadAtExt,
+    DecodeError, ReadAt, ReadAtExt,
     ntfs::{MAX_RECORD_BYTES, NoRecord, Record, Scratch, paths},
 };
 
 use gather::Damage;
+pub(super) use gather::push_text;
+pub(super) use names::Names;
 use survey::Tools;
 pub use survey::{BYTES_PER_EXTENSION, Part, Survey};
 
@@ -110,6 +113,31 @@ pub struct Head {
 }
 
 impl Head {
+    /// Looks for the first record.
+    fn find(stream: &dyn ReadAt) -> Result<Self, DecodeError> {
+        let begin = stream.read_range(0..stream.len(), SEARCH_BYTES)?;
+        let found = (0..begin.len())
+            .filter(|at| begin[*at..].starts_with(b"FILE"))
+            .find_map(|at| Some((at, record_bytes(&begin[at..])?)));
+        let Some((at, record_bytes)) = found else {
+            return Err(DecodeError::Invalid {
+                field: "first record",
+                at: 0,
+                why: format!(
+                    "no record of an $MFT begins in the first {} bytes",
+                    begin.len()
+                ),
+            });
+        };
+        // Whole records before the first sound one are looked at one by one like all others.
+        let start = (at % record_bytes) as u64;
+        Ok(Self {
+            record_bytes,
+            start,
+            first_entry: first_entry(&begin[start as usize..], record_bytes),
+        })
+    }
+
     fn entry_at(&self, offset: u64) -> u64 {
         self.first_entry + (offset - self.start) / self.record_bytes as u64
     }
@@ -145,22 +173,8 @@ impl Chunked for Mft {
 
     fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
-        let begin = input.stream.read_range(0..len, SEARCH_BYTES)?;
-        let found = (0..begin.len())
-            .filter(|at| begin[*at..].starts_with(b"FILE"))
-            .find_map(|at| Some((at, record_bytes(&begin[at..])?)));
-        let Some((at, record_bytes)) = found else {
-            return Err(DecodeError::Invalid {
-                field: "first record",
-                at: 0,
-                why: format!(
-                    "no record of an $MFT begins in the first {} bytes",
-                    begin.len()
-                ),
-            });
-        };
-        // Whole records before the first sound one are looked at one by one like all others.
-        let start = (at % record_bytes) as u64;
+        let head = Head::find(input.stream)?;
+        let start = head.start;
         if start > 0 {
             out.warn(
                 0..start,
@@ -168,11 +182,6 @@ impl Chunked for Mft {
                 format!("the first record begins at offset {start}: what lies before is cut"),
             );
         }
-        let head = Head {
-            record_bytes,
-            start,
-            first_entry: first_entry(&begin[start as usize..], record_bytes),
-        };
         let cut = Cut {
             range: start..len,
             unit_bytes: UNIT_BYTES,

@@ -3,7 +3,7 @@
 //! Sources: [MS-FSCC] 2.6 "File Attributes", 2.1.2.1 "Reparse Tags".
 
 /// Calls `with` with the name of a name space.
-pub(super) fn namespace(number: u8, with: impl FnOnce(&str)) {
+pub(in crate::ntfs) fn namespace(number: u8, with: impl FnOnce(&str)) {
     match number {
         0 => with("posix"),
         1 => with("win32"),
@@ -14,7 +14,7 @@ pub(super) fn namespace(number: u8, with: impl FnOnce(&str)) {
 }
 
 /// Calls `with` with the DOS attributes that are set; what has no name is a hex number.
-pub(super) fn attributes(bits: u32, with: impl FnOnce(Option<&str>)) {
+pub(in crate::ntfs) fn attributes(bits: u32, with: impl FnOnce(Option<&str>)) {
     // What nearly every file has.
     match bits {
         0 => with(None),
@@ -25,7 +25,7 @@ pub(super) fn attributes(bits: u32, with: impl FnOnce(Option<&str>)) {
 }
 
 /// Calls `with` with the way a stream is stored, where it is not stored plainly.
-pub(super) fn storage(attribute_flags: u16, with: impl FnOnce(Option<&str>)) {
+pub(in crate::ntfs) fn storage(attribute_flags: u16, with: impl FnOnce(Option<&str>)) {
     match attribute_flags {
         0 => with(None),
         _ => joined(STORAGE, attribute_flags.into(), with),
@@ -33,7 +33,7 @@ pub(super) fn storage(attribute_flags: u16, with: impl FnOnce(Option<&str>)) {
 }
 
 /// Calls `with` with the times that are later in a name, as `Entry::later_in_names` gives them.
-pub(super) fn later(bits: u8, with: impl FnOnce(Option<&str>)) {
+pub(in crate::ntfs) fn later(bits: u8, with: impl FnOnce(Option<&str>)) {
     match bits {
         0 => with(None),
         _ => joined(TIMES, bits.into(), with),
@@ -41,7 +41,7 @@ pub(super) fn later(bits: u8, with: impl FnOnce(Option<&str>)) {
 }
 
 /// Calls `with` with the name of a reparse tag, or its hex number.
-pub(super) fn reparse_tag(tag: Option<u32>, with: impl FnOnce(Option<&str>)) {
+pub(in crate::ntfs) fn reparse_tag(tag: Option<u32>, with: impl FnOnce(Option<&str>)) {
     let Some(tag) = tag else { return with(None) };
     match REPARSE_TAGS.iter().find(|(number, _)| *number == tag) {
         Some((_, name)) => with(Some(name)),
@@ -51,7 +51,7 @@ pub(super) fn reparse_tag(tag: Option<u32>, with: impl FnOnce(Option<&str>)) {
 }
 
 /// The text of a GUID whose first three fields are little-endian.
-pub(super) fn guid(bytes: [u8; 16]) -> String {
+pub(in crate::ntfs) fn guid(bytes: [u8; 16]) -> String {
     let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
     let (first, second) = (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]));
     let third = u16::from_le_bytes([g, h]);
@@ -61,7 +61,7 @@ pub(super) fn guid(bytes: [u8; 16]) -> String {
     )
 }
 
-fn joined(names: &[(u32, &str)], bits: u32, with: impl FnOnce(Option<&str>)) {
+pub(in crate::ntfs) fn joined(names: &[(u32, &str)], bits: u32, with: impl FnOnce(Option<&str>)) {
     let mut text = String::new();
     let mut left = bits;
     for (bit, name) in names {

@@ -312,6 +312,16 @@ impl NameTable {
         })
     }
 
+    /// The directory that `reference` means: still, or last, in that use.
+    pub fn directory_by(&self, reference: u64) -> Option<Named<'_>> {
+        let found = self.find(entry_of(reference))?;
+        let is_it = found.row.is(PRESENT)
+            && found.row.is(DIRECTORY)
+            && found.has_name()
+            && found.row.answers_to(sequence_of(reference));
+        is_it.then(|| self.get(entry_of(reference))).flatten()
+    }
+
     /// Whether an extension record that refers to `base` belongs to that entry: the entry is
     /// still, or was last, in that use, and the record is in use where the entry is.
     pub fn owns(&self, base: u64, in_use: bool) -> bool {

@@ -1,0 +1,52 @@
+//! The names of an `$MFT` that completes another artefact.
+
+use std::ops::Range;
+
+use scelle_formats::{DecodeError, ReadAt, ReadAtExt as _, ntfs::paths::NameTable};
+
+use super::{Head, Part, Survey, UNIT_BYTES};
+
+/// The names of all entries, and where their records lie.
+pub(in crate::ntfs) struct Names {
+    /// Every entry's best name and directory.
+    pub(in crate::ntfs) table: NameTable,
+    head: Head,
+}
+
+impl Names {
+    /// Reads the names of all records, from the first to the last.
+    ///
+    /// # Errors
+    /// Where it is no `$MFT`, or a part of it can't be read.
+    pub(in crate::ntfs) fn read(stream: &dyn ReadAt) -> Result<Self, DecodeError> {
+        let head = Head::find(stream)?;
+        let mut parts = Vec::new();
+        let mut at = head.start;
+        while at < stream.len() {
+            let end = (at + UNIT_BYTES as u64).min(stream.len());
+            let memory = stream
+                .as_slice()
+                .and_then(|all| all.get(usize::try_from(at).ok()?..usize::try_from(end).ok()?));
+            parts.push(match memory {
+                Some(bytes) => Part::scout(&head, bytes, at),
+                None => {
+                    let bytes = stream.read_range(at..end, UNIT_BYTES)?;
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    Part::scout(&head, &bytes, at)
+                }
+            });
+            at = end;
+        }
+        Ok(Self {
+            table: Survey::join(parts).table,
+            head,
+        })
+    }
+
+    /// Where the record of an entry lies.
+    pub(in crate::ntfs) fn range_of(&self, entry: u64) -> Option<Range<u64>> {
+        (entry >= self.head.first_entry).then(|| self.head.range_of(entry))
+    }
+}
