@@ -6,6 +6,7 @@ pub mod plan;
 pub mod profile;
 mod progress;
 mod run;
+pub mod story;
 
 pub use parse::{ParseSummary, parse};
 pub use plan::{Plan, Planned, Step};

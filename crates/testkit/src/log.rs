@@ -28,6 +28,8 @@ pub struct LogChange {
     pub offsets: (u16, u16),
     /// The transaction.
     pub transaction: u32,
+    /// Cluster of the target, and 512-byte block in it.
+    pub target: (u64, u16),
 }
 
 impl LogFile {
@@ -88,6 +90,8 @@ impl LogFile {
         put(14, 1);
         put(16, change.offsets.0.into());
         put(18, change.offsets.1.into());
+        put(20, change.target.1.into());
+        data[24..32].copy_from_slice(&change.target.0.to_le_bytes());
         data.resize(redo_at, 0);
         data.extend(&change.redo.1);
         data.resize(undo_at, 0);

@@ -21,6 +21,7 @@ fn help_names_every_command() {
         "extract",
         "timeline",
         "parse",
+        "story",
         "artefacts",
         "hash",
     ] {

@@ -124,6 +124,7 @@ fn change(transaction: u32, redo: (u16, Vec<u8>), undo: (u16, Vec<u8>)) -> LogCh
         undo,
         offsets: (0x38, 0x18),
         transaction,
+        ..LogChange::default()
     }
 }
 
@@ -189,6 +190,32 @@ fn what_a_log_tells_of_a_file() {
             .filter(|row| !row.provenance.also.is_empty());
         assert!(long.count() > 5);
     }
+}
+
+/// A boot sector: sectors of 512 bytes, clusters of 4 KiB, records of 1 KiB.
+fn boot_sector() -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    bytes[3..11].copy_from_slice(b"NTFS    ");
+    bytes[0x0B..0x0E].copy_from_slice(&[0, 2, 8]);
+    bytes[0x40] = 0xF6;
+    bytes[0x44] = 1;
+    bytes
+}
+
+#[test]
+fn the_boot_sector_tells_which_entry_is_changed() {
+    let mut log = LogFile::new((2, 0), 40);
+    let mut times = change(0x40, (7, vec![1; 32]), (7, vec![2; 32]));
+    // The fourth record of the eleventh cluster of four.
+    times.target = (10, 6);
+    log.push(&times);
+    let bytes = log.build();
+    assert_eq!(parse(ID, &bytes, None).rows[0].number("entry"), None);
+    let rows = parse(ID, &bytes, Some(&boot_sector()));
+    assert_eq!(rows.rows[0].number("entry"), Some(43));
+    assert!(rows.losses.is_empty());
+    let rows = parse(ID, &bytes, Some(b"no boot sector"));
+    assert_eq!(rows.losses[0].provenance.primary.stream.0, 1);
 }
 
 #[test]

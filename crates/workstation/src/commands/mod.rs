@@ -4,6 +4,7 @@ mod artefacts;
 mod extract;
 mod generate;
 mod parse;
+mod story;
 mod timeline;
 mod triage;
 
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Extract(extract::Args),
     Timeline(timeline::Args),
     Parse(parse::Args),
+    Story(story::Args),
     Artefacts(artefacts::Args),
     Hash(hash::Args),
     #[command(hide = true)]
@@ -49,6 +51,7 @@ impl Command {
             Self::Extract(args) => extract::run(&args, terminal),
             Self::Timeline(args) => timeline::run(&args, terminal),
             Self::Parse(args) => parse::run(&args, terminal),
+            Self::Story(args) => story::run(&args, terminal),
             Self::Artefacts(args) => artefacts::run(&args, terminal),
             Self::Hash(args) => hash::run(&args, terminal),
             Self::Completions(args) => generate::completions(&args),

@@ -212,6 +212,7 @@ fn log(version: (u16, u16)) -> LogFile {
             undo,
             offsets,
             transaction,
+            ..LogChange::default()
         });
     };
     push(0x40, (0, 0), (2, record.clone()), (3, Vec::new()));

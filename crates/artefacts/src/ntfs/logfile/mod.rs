@@ -15,8 +15,9 @@
 //! | UpdateFileName (root, allocation) | times and sizes in a directory, and the old ones |
 //!
 //! That a value of a record belongs to `$STANDARD_INFORMATION` is concluded from its place: it is
-//! always the first attribute, 0x38 bytes into the record. Where the `$MFT` lies on the volume is
-//! not known here; an entry is given where redo or undo hold it.
+//! always the first attribute, 0x38 bytes into the record. The entry is the one that redo or undo
+//! hold, else the one whose record is changed, by its place in the `$MFT`: how large clusters and
+//! records are stands in the companion `/$Boot`.
 //!
 //! # Damage
 //! | what | result |
@@ -39,14 +40,14 @@ mod schema;
 
 use std::ops::Range;
 
-use scelle_event::{Loss, Provenance, Role, Span};
+use scelle_event::{Loss, Provenance, Role, Span, StreamRef};
 use scelle_formats::{
     DecodeError, RangeKind, ReadAt, ReadAtExt as _,
-    ntfs::{LOG_RECORD_HEADER_BYTES, LogOperation, LogPage, RestartPage},
+    ntfs::{BootSector, LOG_RECORD_HEADER_BYTES, LogOperation, LogPage, RestartPage},
 };
 
 use self::{operation::Teller, schema::Entry};
-use crate::{Artefact, Candidate, Descriptor, Emitter, Input, ParseStream, Parser};
+use crate::{Artefact, Candidate, Companion, Descriptor, Emitter, Input, ParseStream, Parser};
 
 /// `ntfs.logfile`.
 pub struct LogFile;
@@ -60,7 +61,10 @@ static DESCRIPTOR: Descriptor = Descriptor {
         "linux-ntfs: NTFS Documentation, by R. Russon and Y. Fledel",
     ],
     schemas: &[&schema::RECORD],
-    companions: &[],
+    companions: &[Companion {
+        name: "$Boot",
+        location: "/$Boot",
+    }],
 };
 
 /// What is kept for each page.
@@ -115,8 +119,25 @@ impl ParseStream for LogFile {
             buffers: [Vec::new(), Vec::new()],
         };
         log.scan(out);
-        log.show(out);
+        log.show(boot_sector(input, out), out);
         Ok(())
+    }
+}
+
+/// How large clusters and records are, where the companion is there.
+fn boot_sector(input: Input<'_>, out: &mut Emitter<'_>) -> Option<BootSector> {
+    let stream = input.companion(0)?;
+    let bytes = stream.read_range(0..BootSector::BYTES as u64, BootSector::BYTES);
+    let boot = bytes
+        .map_err(DecodeError::from)
+        .and_then(|bytes| BootSector::parse(&bytes));
+    match boot {
+        Ok(boot) => Some(boot),
+        Err(error) => {
+            let place = Span::new(0..BootSector::BYTES as u64).of(StreamRef::companion(0));
+            out.warn_at(place.into(), Loss::Field("entry"), error.to_string());
+            None
+        }
     }
 }
 
@@ -219,7 +240,7 @@ impl Log<'_> {
     }
 
     /// Shows every record, in the order of their LSNs.
-    fn show(&mut self, out: &mut Emitter<'_>) {
+    fn show(&mut self, boot: Option<BootSector>, out: &mut Emitter<'_>) {
         let records = std::mem::take(&mut self.records);
         if records.is_empty() {
             let len = self.stream.len();
@@ -229,7 +250,7 @@ impl Log<'_> {
                 "no record: the log was never used, or wiped",
             );
         }
-        let mut teller = Teller::default();
+        let mut teller = Teller::new(boot);
         let mut entry = Entry::default();
         let mut data = Vec::new();
         let mut page_at = None;

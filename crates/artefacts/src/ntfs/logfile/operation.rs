@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use scelle_formats::ntfs::{
-    Attributes, FileName, LogOperation, StandardInformation, kind, namespace, push_component,
+    Attributes, BootSector, FileName, LogOperation, StandardInformation, kind, namespace,
+    push_component,
 };
 
 use super::schema::Entry;
@@ -80,13 +81,37 @@ struct Gone {
 }
 
 /// Tells what operations mean, in the order of the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Teller {
     /// Names that went in transactions that are not over.
     gone: HashMap<u32, Vec<Gone>>,
+    /// How large clusters and records are.
+    boot: Option<BootSector>,
 }
 
 impl Teller {
+    /// One that knows entries by their place, where the boot sector is known.
+    pub(super) fn new(boot: Option<BootSector>) -> Self {
+        Self {
+            gone: HashMap::new(),
+            boot,
+        }
+    }
+
+    /// The entry whose record an operation changes.
+    fn target(&self, operation: &LogOperation<'_>) -> Option<u64> {
+        const BLOCK_BYTES: u64 = 512;
+        let boot = self.boot.filter(|_| {
+            // All of these change a record of the `$MFT`.
+            matches!(operation.redo, 0x02..=0x07 | 0x09 | 0x0B..=0x0D | 0x11 | 0x13 | 0x21 | 0x25)
+        })?;
+        let cluster = operation
+            .target_vcn
+            .checked_mul(boot.cluster_bytes.into())?;
+        let at = cluster.checked_add(u64::from(operation.cluster_block) * BLOCK_BYTES)?;
+        Some(at / u64::from(boot.record_bytes))
+    }
+
     /// Decodes an operation into `entry`.
     pub(super) fn tell(
         &mut self,
@@ -95,6 +120,7 @@ impl Teller {
         entry: &mut Entry,
     ) {
         entry.operation(operation);
+        entry.target = self.target(operation);
         let (redo, undo) = (operation.redo_data, operation.undo_data);
         match operation.redo {
             INITIALIZE_RECORD if redo.starts_with(b"FILE") => {

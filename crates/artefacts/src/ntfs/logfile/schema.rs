@@ -128,6 +128,8 @@ pub(super) struct Entry {
     operation: Option<Operation>,
     pub(super) event: Option<&'static str>,
     pub(super) file: Option<u64>,
+    /// The entry whose record is changed.
+    pub(super) target: Option<u64>,
     pub(super) parent: Option<u64>,
     pub(super) name: String,
     pub(super) namespace: Option<u8>,
@@ -242,7 +244,10 @@ impl Record for Entry {
             let sequence = reference.map(|id| paths::sequence_of(id).into());
             out.value(Value::uint(sequence));
         };
-        reference(out, self.file);
+        let entry = self.file.map(paths::entry_of).or(self.target);
+        out.value(Value::uint(entry));
+        let sequence = self.file.map(|id| paths::sequence_of(id).into());
+        out.value(Value::uint(sequence));
         reference(out, self.parent);
         out.value(Value::text(self.namespace.map(|_| self.name.as_str())));
         match self.namespace {
