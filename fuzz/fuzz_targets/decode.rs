@@ -5,6 +5,7 @@
 #![no_main]
 
 mod bundle;
+mod codec;
 mod decoders;
 mod discard;
 mod image;

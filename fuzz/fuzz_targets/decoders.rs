@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{bundle, discard::Discard, image, ntfs};
+use crate::{bundle, codec, discard::Discard, image, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -44,6 +44,10 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("evidence.patched-image", image::patched),
         Decoder::new("bundle.verify", bundle::any),
         Decoder::new("bundle.patched", bundle::patched),
+        Decoder::new("codec.lznt1", codec::lznt1),
+        Decoder::new("codec.xpress", codec::xpress),
+        Decoder::new("codec.lzx", codec::lzx),
+        Decoder::new("ntfs.secure", codec::secure),
     ]);
     all
 }

@@ -6,11 +6,14 @@
 //! (`…_bytes`).
 
 use scelle_event::{EvidencePath, Moment, Precision, UtcNanos, json};
-use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, Times};
-use scelle_formats::Digests;
+use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamState, Times};
+use scelle_formats::{Digests, ntfs::ReparsePoint};
 use serde::Deserialize;
 
-use crate::text::{parse_iso, unhex};
+use crate::{
+    details_line::{self, DetailsLine},
+    text::{parse_iso, unhex},
+};
 
 /// A range of bytes: offset and length.
 pub(crate) type Piece = (u64, u64);
@@ -83,8 +86,8 @@ pub(crate) fn write(
     }
     write_key(out, "attributes");
     json::write_uint(out, entry.attributes.0.into());
-    // The owner is in `$Secure`, which nothing reads yet.
-    out.extend_from_slice(b",\"owner\":null,\"times\":");
+    details_line::write(out, entry, stream);
+    out.extend_from_slice(b",\"times\":");
     write_times(out, &entry.times);
     out.extend_from_slice(b",\"names\":[");
     for (at, name) in entry.names.iter().enumerate() {
@@ -99,7 +102,7 @@ pub(crate) fn write(
     out.extend_from_slice(b"]}");
 }
 
-fn write_key(out: &mut Vec<u8>, key: &str) {
+pub(crate) fn write_key(out: &mut Vec<u8>, key: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\":");
@@ -126,7 +129,7 @@ fn write_pieces(out: &mut Vec<u8>, pieces: &[Piece]) {
     out.push(b']');
 }
 
-fn write_name(out: &mut Vec<u8>, key: &str, name: &EvidencePath) {
+pub(crate) fn write_name(out: &mut Vec<u8>, key: &str, name: &EvidencePath) {
     write_key(out, key);
     if let Some(text) = name.as_str() {
         json::write_text(out, text);
@@ -224,6 +227,8 @@ pub(crate) struct FileLine {
     deleted: bool,
     orphan: bool,
     attributes: u32,
+    #[serde(flatten)]
+    details: DetailsLine,
     times: TimesLine,
     names: Vec<NameLine>,
 }
@@ -302,9 +307,21 @@ impl FileLine {
                 })
             })
             .collect::<Result<_, String>>()?;
+        let details = self.details.read()?;
+        // What a link says of itself comes back from its reparse point.
+        let point = details.reparse.as_ref();
+        let point = point.and_then(|point| ReparsePoint::parse(&point.data));
+        let kind = match &point {
+            Some(point) if point.is_link() => EntryKind::Link,
+            _ => EntryKind::File,
+        };
+        let target = point.and_then(|point| point.target).map(|target| {
+            let units = target.chunks_exact(2);
+            EvidencePath::from_utf16(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])))
+        });
         Ok(Entry {
             path: self.path()?,
-            kind: EntryKind::File,
+            kind,
             id: self.mft_entry.map(|entry| FileId {
                 entry,
                 sequence: self.mft_sequence.unwrap_or(0),
@@ -314,9 +331,15 @@ impl FileLine {
             attributes: Attributes(self.attributes),
             deleted: self.deleted,
             orphan: self.orphan,
-            link_target: None,
+            link_target: target,
+            details,
             streams: Vec::new(),
         })
+    }
+
+    /// How the stream is stored.
+    pub(crate) fn state(&self) -> Result<StreamState, String> {
+        self.details.state()
     }
 }
 
@@ -358,7 +381,7 @@ impl TimesLine {
     }
 }
 
-fn name(
+pub(crate) fn name(
     text: &str,
     units: &Option<String>,
     bytes: &Option<String>,

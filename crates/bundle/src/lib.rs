@@ -7,6 +7,7 @@
 mod archive;
 mod checkpoint;
 mod codec;
+mod details_line;
 mod error;
 mod file_line;
 mod key;

@@ -335,7 +335,7 @@ pub(crate) fn complaint(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use scelle_evidence::{Attributes, EntryKind, Times};
+    use scelle_evidence::{Attributes, Details, EntryKind, Times};
 
     use super::*;
 
@@ -353,6 +353,7 @@ mod tests {
             deleted: false,
             orphan: false,
             link_target: None,
+            details: Details::default(),
             streams: Vec::new(),
         }
     }

@@ -1,14 +1,14 @@
 //! Reading a bundle as the volumes that it was collected from.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::{ControlFlow, Range},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use scelle_event::{EvidencePath, StreamId, Tlp};
 use scelle_evidence::{
-    Entry, EvidenceLoss, FileId, StreamInfo, StreamState, Volume, VolumeInfo, VolumeKind,
+    Entry, EvidenceLoss, FileId, Security, StreamInfo, Volume, VolumeInfo, VolumeKind,
 };
 use scelle_formats::{Digests, RangeKind, ReadAt, ReadError};
 
@@ -260,6 +260,7 @@ fn read_volumes(
     let mut volumes: Vec<BundleVolume> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut entries: HashMap<(usize, Option<FileId>, EvidencePath), usize> = HashMap::new();
+    let mut securities: HashSet<Arc<Security>> = HashSet::new();
     let mut take = |line: &[u8]| -> Result<(), String> {
         let line = FileLine::parse(line)?;
         let member = loop {
@@ -281,7 +282,16 @@ fn read_volumes(
         });
         let target = &mut volumes[volume];
         let stream = line.stream()?;
-        let entry = line.entry()?;
+        let mut entry = line.entry()?;
+        // Thousands of files share a few hundred descriptors.
+        if let Some(security) = &mut entry.details.security {
+            match securities.get(security) {
+                Some(known) => *security = known.clone(),
+                None => {
+                    securities.insert(security.clone());
+                }
+            }
+        }
         let id = entry.id;
         let number = *entries
             .entry((volume, id, entry.path.clone()))
@@ -295,7 +305,7 @@ fn read_volumes(
             size_bytes: line.size,
             allocated_bytes: line.member_size(),
             sparse: line.stored.is_some(),
-            state: StreamState::Plain,
+            state: line.state()?,
         };
         // The unnamed stream is shown first.
         if stream.is_none() {

@@ -25,6 +25,22 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// A GUID as it is stored, from its text.
+pub(crate) fn parse_guid(text: &str) -> Option<[u8; 16]> {
+    const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+    let mut groups = text.split('-');
+    let mut bytes = Vec::with_capacity(16);
+    for length in GROUPS {
+        let group = groups.next().filter(|group| group.len() == length)?;
+        bytes.extend(unhex(group)?);
+    }
+    // The first three fields are little-endian.
+    for field in [0..4, 4..6, 6..8] {
+        bytes[field].reverse();
+    }
+    groups.next().is_none().then_some(bytes)?.try_into().ok()
+}
+
 /// A hash in groups of eight digits, to be read out.
 pub fn grouped(hash: &str) -> String {
     let mut text = String::with_capacity(hash.len() + hash.len() / 8);
@@ -93,6 +109,17 @@ mod tests {
     use scelle_event::{Moment, Precision};
 
     use super::*;
+
+    #[test]
+    fn guids_read_back() {
+        let bytes: [u8; 16] = std::array::from_fn(|at| at as u8 * 17);
+        let text = scelle_formats::guid_text(bytes);
+        assert_eq!(text, "33221100-5544-7766-8899-aabbccddeeff");
+        assert_eq!(parse_guid(&text), Some(bytes));
+        for bad in ["", &text[1..], &format!("{text}-"), &text.replace('a', "g")] {
+            assert_eq!(parse_guid(bad), None);
+        }
+    }
 
     #[test]
     fn times_read_back() {

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use scelle_event::{Coverage, EvidencePath, Outcome, StreamId};
-use scelle_evidence::Entry;
+use scelle_evidence::{Entry, StreamState};
 use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
@@ -287,6 +287,12 @@ impl<W: Output> BundleWriter<W> {
                 (taken, Some(member))
             }
         };
+        let mut taken = taken;
+        if taken.outcome == Outcome::Collected && is_encrypted(&stream) {
+            taken.outcome = Outcome::EncryptedRaw;
+            let detail = "encrypted by EFS: whole sectors of ciphertext";
+            taken.cause.get_or_insert_with(|| detail.to_owned());
+        }
         if let (Some(member), Some(content)) = (&member, &taken.content) {
             self.note_file(&stream, member, content);
         }
@@ -443,6 +449,12 @@ pub(crate) fn is_plain(name: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         && crate::names::complaint(name).is_none()
+}
+
+fn is_encrypted(stream: &Stream<'_>) -> bool {
+    let mut streams = stream.entry.streams.iter();
+    let info = streams.find(|info| info.name.as_ref() == stream.stream.as_deref());
+    info.is_some_and(|info| matches!(info.state, StreamState::Encrypted { .. }))
 }
 
 fn push_line(lines: &mut Vec<u8>, line: &[u8]) {

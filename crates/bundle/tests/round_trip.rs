@@ -13,9 +13,36 @@ use scelle_bundle::{
     VerifyOptions, verify, verify_bag,
 };
 use scelle_event::{EvidencePath, StreamId};
+use scelle_evidence::{
+    Details, ExtendedAttribute, ObjectId, Reparse, Security, StreamInfo, StreamState,
+};
 use scelle_formats::{Bytes, RangeKind, ReadAtExt as _};
 
 const SEGMENT: usize = 8 << 20;
+
+fn details() -> Details {
+    let attribute = |name: &[u8], value: &[u8]| ExtendedAttribute {
+        name: EvidencePath::from_bytes(name),
+        flags: 0x80,
+        value: value.into(),
+    };
+    Details {
+        security: Some(Arc::new(Security {
+            owner: Some("S-1-5-18".into()),
+            group: None,
+            sddl: "O:S-1-5-18D:(A;;FA;;;S-1-1-0)".into(),
+        })),
+        object_id: Some(ObjectId {
+            object: std::array::from_fn(|at| at as u8),
+            birth: Some([[1; 16], [0xFE; 16], [0; 16]]),
+        }),
+        reparse: Some(Reparse {
+            tag: 0x8000_0017,
+            data: [0x17, 0, 0, 0x80, 1, 2, 3].as_slice().into(),
+        }),
+        extended_attributes: vec![attribute(b"$LXUID", &[1, 2]), attribute(b"odd\xFF", b"")],
+    }
+}
 
 fn sample() -> Vec<Item> {
     let mut items = vec![
@@ -31,6 +58,14 @@ fn sample() -> Vec<Item> {
     for (number, item) in items.iter_mut().enumerate() {
         item.entry = entry(item.entry.path.as_bytes(), number as u64 + 30);
     }
+    items[0].entry.details = details();
+    items[1].entry.streams = vec![StreamInfo {
+        name: None,
+        size_bytes: 1,
+        allocated_bytes: 1,
+        sparse: false,
+        state: StreamState::Encrypted { plain_bytes: 7 },
+    }];
     let base = entry(b"Users/a/one", 90);
     for name in [None, Some("Zone.Identifier"), Some("odd/=:name")] {
         items.push(Item {
@@ -136,6 +171,9 @@ fn compare(items: &[Item], archive: Vec<u8>) {
     });
     let first = &items[0].entry;
     assert_eq!(entries[0].path, first.path);
+    assert_eq!(entries[0].details, first.details);
+    assert_eq!(entries[1].details, Details::default());
+    assert_eq!(entries[1].streams, items[1].entry.streams);
     assert_eq!(entries[0].times, first.times, "times come back exactly");
     assert_eq!(entries[0].names, first.names);
     let one = entries.iter().find(|entry| entry.id == items[8].entry.id);
@@ -148,7 +186,7 @@ fn bundles_read_back_and_verify() {
     for compression in [Compression::Deflate, Compression::Zstd, Compression::Store] {
         let (sealed, archive) = write_compressed(&items, compression);
         assert_eq!(sealed.files as usize, items.len() - 1);
-        assert_eq!(sealed.losses, 2, "one torn, one lost");
+        assert_eq!(sealed.losses, 3, "one torn, one lost, one encrypted");
         let source = Bytes(&archive);
         let answer = verify(&source, &VerifyOptions::default()).expect("an answer");
         assert_eq!(answer.problems, [], "{compression:?}");

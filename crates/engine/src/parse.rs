@@ -255,8 +255,16 @@ impl<C: Consumer> Search<'_, C> {
             return Outcome::Unknown;
         }
         let id = stream_id(volume, &job.entry, info);
-        if let StreamState::Unsupported(what) = info.state {
-            return Outcome::Unread(id, ReadError::Unsupported { what });
+        match info.state {
+            StreamState::Plain => {}
+            StreamState::Unsupported(what) => {
+                return Outcome::Unread(id, ReadError::Unsupported { what });
+            }
+            // Ciphertext is none of the formats that it hides.
+            StreamState::Encrypted { .. } => {
+                let what = "EFS encryption";
+                return Outcome::Unread(id, ReadError::Unsupported { what });
+            }
         }
         let stream = match volume.open_entry(&job.entry, info.name.as_ref()) {
             Ok(stream) => stream,

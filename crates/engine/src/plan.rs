@@ -13,7 +13,9 @@ use std::{
 };
 
 use scelle_event::{Coverage, EvidencePath, Outcome, StreamId};
-use scelle_evidence::{Entry, Evidence, EvidenceLoss, StreamInfo, StreamState, Volume, VolumeKind};
+use scelle_evidence::{
+    EFS_STREAM, Entry, Evidence, EvidenceLoss, StreamInfo, StreamState, Volume, VolumeKind,
+};
 use smallvec::SmallVec;
 
 use crate::{
@@ -425,6 +427,7 @@ impl Planner {
         for rules in &mut fitting {
             rules.sort_unstable();
         }
+        add_keys(entry, &mut fitting);
         fitting
     }
 
@@ -514,6 +517,23 @@ impl Planner {
             rules: self.rules,
             items: self.items,
         }
+    }
+}
+
+/// Whatever asks for an encrypted stream asks for the stream that holds its keys.
+fn add_keys(entry: &Entry, fitting: &mut [SmallVec<[RuleNumber; 4]>]) {
+    let is_encrypted = |stream: &StreamInfo| matches!(stream.state, StreamState::Encrypted { .. });
+    let Some(keys) = entry.streams.iter().position(|stream| {
+        let name = stream.name.as_ref().map(EvidencePath::as_bytes);
+        name == Some(EFS_STREAM)
+    }) else {
+        return;
+    };
+    let encrypted = entry.streams.iter().position(is_encrypted);
+    if let Some(rules) = encrypted.map(|at| fitting[at].clone())
+        && fitting[keys].is_empty()
+    {
+        fitting[keys] = rules;
     }
 }
 

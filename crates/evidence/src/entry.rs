@@ -1,5 +1,7 @@
 //! What a volume holds.
 
+use std::sync::Arc;
+
 use scelle_event::{EvidencePath, UtcNanos};
 
 /// An NTFS file reference, or an inode with its generation.
@@ -55,10 +57,69 @@ pub struct Attributes(pub u32);
 /// Whether a stream's bytes can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamState {
-    /// As they stand.
+    /// As they stand, or decompressed.
     Plain,
+    /// Encrypted by EFS: what is read are whole sectors of ciphertext.
+    Encrypted {
+        /// The length of what they hold once they are decrypted.
+        plain_bytes: u64,
+    },
     /// Not by this version: the way they are stored is named.
     Unsupported(&'static str),
+}
+
+/// Who owns an entry, and who may do what with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Security {
+    /// The owner's SID.
+    pub owner: Option<Arc<str>>,
+    /// The group's SID.
+    pub group: Option<Arc<str>>,
+    /// The whole descriptor in the security descriptor definition language ([MS-DTYP] 2.5.1).
+    pub sddl: Arc<str>,
+}
+
+/// `$OBJECT_ID`: by what links find a file again. Each is a GUID as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectId {
+    /// Its id on this volume.
+    pub object: [u8; 16],
+    /// The volume on which it was first given one, its first id, and the domain; not all files
+    /// have them.
+    pub birth: Option<[[u8; 16]; 3]>,
+}
+
+/// A reparse point, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reparse {
+    /// What kind it is ([MS-FSCC] 2.1.2.1).
+    pub tag: u32,
+    /// The whole of it, its tag included.
+    pub data: Arc<[u8]>,
+}
+
+/// One extended attribute (`$EA`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExtendedAttribute {
+    /// Its name, in a code page that nobody states.
+    pub name: EvidencePath,
+    /// Its flags; 0x80 says that a program must understand it.
+    pub flags: u8,
+    /// Its value.
+    pub value: Arc<[u8]>,
+}
+
+/// What few file systems state, and few entries have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Who owns it, and who may do what with it.
+    pub security: Option<Arc<Security>>,
+    /// By what links find it again.
+    pub object_id: Option<ObjectId>,
+    /// Its reparse point.
+    pub reparse: Option<Reparse>,
+    /// Its extended attributes.
+    pub extended_attributes: Vec<ExtendedAttribute>,
 }
 
 /// One stream of an entry.
@@ -68,7 +129,8 @@ pub struct StreamInfo {
     pub name: Option<EvidencePath>,
     /// Its logical size in bytes.
     pub size_bytes: u64,
-    /// The bytes that are allocated for it; 0 where it is resident in its record.
+    /// The bytes that are allocated for it; 0 where it is resident in its record. Of a compressed
+    /// stream, the bytes that its allocated units hold.
     pub allocated_bytes: u64,
     /// Whether some of it is a hole.
     pub sparse: bool,
@@ -97,6 +159,8 @@ pub struct Entry {
     pub orphan: bool,
     /// Where a link leads, as the evidence states it.
     pub link_target: Option<EvidencePath>,
+    /// What few file systems state.
+    pub details: Details,
     /// Its streams, the unnamed one first.
     pub streams: Vec<StreamInfo>,
 }

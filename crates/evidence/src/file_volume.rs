@@ -6,7 +6,8 @@ use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
-    Attributes, Entry, EntryKind, EvidenceLoss, StreamInfo, StreamState, Times, Volume, VolumeInfo,
+    Attributes, Details, Entry, EntryKind, EvidenceLoss, StreamInfo, StreamState, Times, Volume,
+    VolumeInfo,
 };
 
 /// One file as a volume.
@@ -29,6 +30,7 @@ impl FileVolume {
             deleted: false,
             orphan: false,
             link_target: None,
+            details: Details::default(),
             streams: vec![StreamInfo {
                 name: None,
                 size_bytes: source.len(),

@@ -14,11 +14,14 @@ mod partition;
 mod source;
 mod volume;
 
-pub use entry::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamInfo, StreamState, Times};
+pub use entry::{
+    Attributes, Details, Entry, EntryKind, ExtendedAttribute, FileId, NamedTimes, ObjectId,
+    Reparse, Security, StreamInfo, StreamState, Times,
+};
 pub use file_volume::FileVolume;
 pub use folder::{FolderVolume, MAX_DEPTH};
 pub use image::{Image, ImageKind, Siblings, StoredHash, open_image};
-pub use ntfs::NtfsVolume;
+pub use ntfs::{EFS_STREAM, NtfsVolume};
 pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_disk, open_source};
 pub use source::{Aligned, FileSource, MapSource};
 pub use volume::{Evidence, EvidenceLoss, Volume, VolumeInfo, VolumeKind};

@@ -18,6 +18,8 @@ pub struct Part<'a> {
     pub valid_bytes: u64,
     /// 1 compressed, 0x4000 encrypted, 0x8000 sparse.
     pub flags: u16,
+    /// Clusters a compression unit, as an exponent of 2.
+    pub exponent: u8,
     /// The first cluster of each run, or `None` for a hole, and how many.
     pub runs: &'a [(Option<u32>, u32)],
 }
@@ -153,6 +155,7 @@ impl MftRecord {
         put(0x30, part.real_bytes);
         put(0x38, part.valid_bytes);
         bytes[0x20..0x22].copy_from_slice(&(runs_at as u16).to_le_bytes());
+        bytes[0x22] = part.exponent;
         let mut before = 0;
         for (lcn, clusters) in part.runs {
             // Four bytes for the length; four for the place, or none for a hole.

@@ -8,7 +8,7 @@ use scelle_bundle::{
     VolumeRecord,
 };
 use scelle_event::{EvidencePath, UtcNanos};
-use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, Times};
+use scelle_evidence::{Attributes, Details, Entry, EntryKind, FileId, NamedTimes, Times};
 use scelle_formats::{Bytes, RangeKind, ReadAt, ReadError};
 
 /// 2026-01-01, the date of the plan.
@@ -67,6 +67,7 @@ pub(crate) fn entry(path: &[u8], number: u64) -> Entry {
         deleted: false,
         orphan: false,
         link_target: None,
+        details: Details::default(),
         streams: Vec::new(),
     }
 }

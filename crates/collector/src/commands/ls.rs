@@ -155,6 +155,7 @@ fn list(
             let deleted = if entry.deleted { "  (deleted)" } else { "" };
             let state = match stream.state {
                 StreamState::Plain => String::new(),
+                StreamState::Encrypted { .. } => "  (encrypted by EFS)".to_owned(),
                 StreamState::Unsupported(how) => format!("  ({how}: not readable yet)"),
             };
             writeln!(
@@ -194,7 +195,7 @@ fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Lin
         },
         deleted: entry.deleted,
         unsupported: match stream.state {
-            StreamState::Plain => None,
+            StreamState::Plain | StreamState::Encrypted { .. } => None,
             StreamState::Unsupported(how) => Some(how),
         },
         link_target: entry.link_target.as_ref().map(EvidencePath::to_string),

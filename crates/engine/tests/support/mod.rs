@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use scelle_event::{EvidencePath, StreamId};
 use scelle_evidence::{
-    Attributes, Entry, EntryKind, Evidence, EvidenceLoss, FileId, NamedTimes, StreamInfo,
+    Attributes, Details, Entry, EntryKind, Evidence, EvidenceLoss, FileId, NamedTimes, StreamInfo,
     StreamState, Times, Volume, VolumeInfo, VolumeKind,
 };
 use scelle_formats::{Bytes, ReadAt, ReadError};
@@ -48,6 +48,7 @@ pub(crate) fn file(number: u64, text: &str, bytes: &[u8]) -> (Entry, Vec<u8>) {
         deleted: false,
         orphan: false,
         link_target: None,
+        details: Details::default(),
         streams: [info(None)]
             .into_iter()
             .chain(stream.map(|name| info(Some(name))))

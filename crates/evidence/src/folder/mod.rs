@@ -16,8 +16,8 @@ use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
-    Attributes, Entry, EntryKind, EvidenceLoss, FileId, FileSource, StreamInfo, StreamState,
-    Volume, VolumeInfo, VolumeKind,
+    Attributes, Details, Entry, EntryKind, EvidenceLoss, FileId, FileSource, StreamInfo,
+    StreamState, Volume, VolumeInfo, VolumeKind,
 };
 
 pub(crate) use system::{name_bytes, os_name, times};
@@ -197,6 +197,7 @@ fn look(at: &Path, path: &EvidencePath) -> io::Result<Entry> {
         deleted: false,
         orphan: false,
         link_target,
+        details: Details::default(),
         streams,
     })
 }

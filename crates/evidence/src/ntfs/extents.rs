@@ -64,16 +64,16 @@ pub(super) struct ExtentStream {
 }
 
 /// What lies at a place of a stream, up to `end`.
-struct Piece {
-    kind: RangeKind,
+pub(super) struct Piece {
+    pub(super) kind: RangeKind,
     /// Where on the volume, for data.
     at: u64,
-    end: u64,
+    pub(super) end: u64,
 }
 
 impl ExtentStream {
     /// What lies at `offset`, which is before the logical end.
-    fn piece(&self, offset: u64) -> Piece {
+    pub(super) fn piece(&self, offset: u64) -> Piece {
         let of = |kind, at, end: u64| Piece {
             kind,
             at,

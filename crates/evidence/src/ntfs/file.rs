@@ -2,11 +2,20 @@
 
 use scelle_event::{EvidencePath, UtcNanos};
 use scelle_formats::ntfs::{
-    Attribute, Body, COMPRESSED, ENCRYPTED, FileName, ReparsePoint, SPARSE, StandardInformation,
-    kind, push_component, tag,
+    Attribute, Body, COMPRESSED, ENCRYPTED, ExtendedAttributes, FileName, NonResident,
+    ReparsePoint, SPARSE, StandardInformation, WofPoint, kind, push_component, tag,
 };
 
-use crate::{StreamInfo, StreamState, Times};
+use super::packed::{Algorithm, LZNT1};
+use crate::{ExtendedAttribute, ObjectId, Reparse, StreamInfo, StreamState, Times};
+
+/// The stream in which the Windows Overlay Filter keeps a file.
+pub(super) const WOF_STREAM: &[u8] = b"WofCompressedData";
+/// The stream that holds the keys of an encrypted file; a colon stands in no stream's name.
+pub const EFS_STREAM: &[u8] = b"$EFS:$LOGGED_UTILITY_STREAM";
+const EFS_NAME: &[u8] = b"$\0E\0F\0S\0";
+/// EFS encrypts whole sectors.
+const EFS_SECTOR_BYTES: u64 = 512;
 
 const FILE_ATTRIBUTE_OFFLINE: u32 = 0x1000;
 const FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS: u32 = 0x0040_0000;
@@ -20,7 +29,11 @@ const DEDUPLICATED_TAG: u32 = 0x8000_0013;
 pub(super) struct FileParts {
     pub(super) standard: Option<StandardInformation>,
     pub(super) names: Vec<NamePart>,
-    pub(super) reparse_tag: Option<u32>,
+    pub(super) reparse: Option<Reparse>,
+    pub(super) object_id: Option<ObjectId>,
+    pub(super) extended: Vec<ExtendedAttribute>,
+    /// `$SECURITY_DESCRIPTOR`, which files of old volumes have of their own.
+    pub(super) security: Option<Vec<u8>>,
     pub(super) link_target: Option<EvidencePath>,
     streams: Vec<StreamPart>,
 }
@@ -42,6 +55,8 @@ struct StreamPart {
     name: Option<EvidencePath>,
     first_vcn: u64,
     size_bytes: u64,
+    /// What an encrypted stream holds, once it is decrypted.
+    plain_bytes: u64,
     stored_clusters: u64,
     has_hole: bool,
     flags: u16,
@@ -52,7 +67,10 @@ impl FileParts {
     pub(super) fn clear(&mut self) {
         self.standard = None;
         self.names.clear();
-        self.reparse_tag = None;
+        self.reparse = None;
+        self.object_id = None;
+        self.extended.clear();
+        self.security = None;
         self.link_target = None;
         self.streams.clear();
     }
@@ -69,12 +87,26 @@ impl FileParts {
                 let name = FileName::parse(content).ok_or("$FILE_NAME is cut")?;
                 self.names.push(NamePart::new(&name));
             }
-            (kind::DATA, _) => self.streams.push(StreamPart::new(attribute)),
-            _ if is_index(attribute) => self.streams.push(StreamPart::new(attribute)),
+            (kind::OBJECT_ID, Body::Resident(content)) => {
+                self.object_id = Some(object_id(content).ok_or("$OBJECT_ID is cut")?);
+            }
             (kind::STANDARD_INFORMATION | kind::FILE_NAME, Body::NonResident(_)) => {
                 return Err("an attribute that is always resident is not");
             }
-            _ => {}
+            _ => self.streams.extend(StreamPart::new(attribute)),
+        }
+        Ok(())
+    }
+
+    /// Adds the content of `$EA`, wherever it was read from.
+    pub(super) fn add_extended(&mut self, content: &[u8]) -> Result<(), &'static str> {
+        for attribute in ExtendedAttributes::new(content) {
+            let attribute = attribute?;
+            self.extended.push(ExtendedAttribute {
+                name: EvidencePath::from_bytes(attribute.name),
+                flags: attribute.flags,
+                value: attribute.value.into(),
+            });
         }
         Ok(())
     }
@@ -82,7 +114,10 @@ impl FileParts {
     /// Adds the content of `$REPARSE_POINT`, wherever it was read from.
     pub(super) fn add_reparse(&mut self, content: &[u8]) -> Result<(), &'static str> {
         let point = ReparsePoint::parse(content).ok_or("$REPARSE_POINT is cut")?;
-        self.reparse_tag = Some(point.tag);
+        self.reparse = Some(Reparse {
+            tag: point.tag,
+            data: content.into(),
+        });
         if point.is_link() {
             let target = point.target.ok_or("the target of a link is cut")?;
             let units = target
@@ -95,7 +130,19 @@ impl FileParts {
 
     /// Whether it is a junction or a symbolic link.
     pub(super) fn is_link(&self) -> bool {
-        matches!(self.reparse_tag, Some(tag::MOUNT_POINT | tag::SYMLINK))
+        matches!(self.tag(), Some(tag::MOUNT_POINT | tag::SYMLINK))
+    }
+
+    fn tag(&self) -> Option<u32> {
+        self.reparse.as_ref().map(|reparse| reparse.tag)
+    }
+
+    /// How the unnamed stream is compressed, where WOF does that.
+    pub(super) fn wof(&self) -> Option<Algorithm> {
+        match WofPoint::parse(&self.reparse.as_ref()?.data)? {
+            WofPoint::Stream(number) => Algorithm::of(number),
+            WofPoint::Wim => None,
+        }
     }
 
     /// The file's own times.
@@ -111,18 +158,25 @@ impl FileParts {
     }
 
     /// Whether the bytes of a stream can be read.
-    pub(super) fn state(&self, stream: Option<&EvidencePath>, flags: u16) -> StreamState {
+    pub(super) fn state(
+        &self,
+        stream: Option<&EvidencePath>,
+        flags: u16,
+        plain_bytes: u64,
+    ) -> StreamState {
         if flags & ENCRYPTED != 0 {
-            return StreamState::Unsupported("EFS encryption");
+            return StreamState::Encrypted { plain_bytes };
         }
-        if flags & COMPRESSED != 0 {
-            return StreamState::Unsupported("LZNT1 compression");
+        if flags & COMPRESSED > LZNT1 {
+            return StreamState::Unsupported("compression of an unknown kind");
         }
         let is_elsewhere = self.attributes()
             & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS)
             != 0;
-        match (stream, self.reparse_tag) {
-            (None, Some(tag::WOF)) => StreamState::Unsupported("WOF compression"),
+        match (stream, self.tag()) {
+            (None, Some(tag::WOF)) if self.wof().is_none() => {
+                StreamState::Unsupported("WOF compression from a WIM or of an unknown kind")
+            }
             (None, Some(DEDUPLICATED_TAG)) => StreamState::Unsupported("deduplicated data"),
             (None, Some(tag)) if tag & CLOUD_TAG_BITS == CLOUD_TAG && is_elsewhere => {
                 StreamState::Unsupported("data that a cloud service keeps")
@@ -142,7 +196,7 @@ impl FileParts {
         let mut problem = None;
         for part in parts.drain(..) {
             let allocated_bytes = part.stored_clusters.saturating_mul(cluster_bytes);
-            let sparse = part.has_hole || part.flags & SPARSE != 0;
+            let sparse = part.has_hole || part.flags & (SPARSE | COMPRESSED) == SPARSE;
             match found.last_mut().filter(|last| last.name == part.name) {
                 Some(_) if part.first_vcn == 0 => {
                     problem = Some("it has two streams of one name; the first is shown");
@@ -154,13 +208,22 @@ impl FileParts {
                 None if part.first_vcn != 0 => {
                     problem = Some("the beginning of a stream is missing");
                 }
-                None => found.push(StreamInfo {
-                    state: self.state(part.name.as_ref(), part.flags),
-                    name: part.name,
-                    size_bytes: part.size_bytes,
-                    allocated_bytes,
-                    sparse,
-                }),
+                None => {
+                    let state = self.state(part.name.as_ref(), part.flags, part.plain_bytes);
+                    let mut info = StreamInfo {
+                        state,
+                        name: part.name,
+                        size_bytes: part.size_bytes,
+                        allocated_bytes,
+                        sparse,
+                    };
+                    // Its own clusters hold nothing; its content is elsewhere, and has no holes.
+                    if info.name.is_none() && self.wof().is_some() {
+                        info.allocated_bytes = info.size_bytes;
+                        info.sparse = false;
+                    }
+                    found.push(info);
+                }
             }
         }
         self.streams = parts;
@@ -182,13 +245,15 @@ impl NamePart {
 }
 
 impl StreamPart {
-    fn new(attribute: &Attribute<'_>) -> Self {
-        let name = stream_name(attribute.name);
-        match attribute.body {
+    /// `None` where the attribute is no stream.
+    fn new(attribute: &Attribute<'_>) -> Option<Self> {
+        let name = stream_of(attribute)?;
+        Some(match attribute.body {
             Body::Resident(content) => Self {
                 name,
                 first_vcn: 0,
                 size_bytes: content.len() as u64,
+                plain_bytes: content.len() as u64,
                 stored_clusters: 0,
                 has_hole: false,
                 // A resident stream stands as it is, whatever would be done to a longer one.
@@ -196,23 +261,31 @@ impl StreamPart {
             },
             Body::NonResident(part) => {
                 let (mut stored_clusters, mut has_hole) = (0u64, false);
+                let unit = unit_clusters(attribute.flags, part.compression_exponent);
                 // A damaged run ends the list here, and shows when the stream is read.
                 for run in part.runs().map_while(Result::ok) {
-                    match run.lcn {
-                        Some(_) => stored_clusters = stored_clusters.saturating_add(run.clusters),
-                        None => has_hole = true,
-                    }
+                    let holes = match run.lcn {
+                        Some(_) => 0,
+                        // What a compressed unit saves is no hole.
+                        None => {
+                            let end = (run.vcn + run.clusters) / unit;
+                            end.saturating_sub(run.vcn.div_ceil(unit)) * unit
+                        }
+                    };
+                    has_hole |= holes > 0;
+                    stored_clusters = stored_clusters.saturating_add(run.clusters - holes);
                 }
                 Self {
                     name,
                     first_vcn: part.first_vcn,
-                    size_bytes: part.real_bytes,
+                    size_bytes: raw_bytes(attribute.flags, part.real_bytes, &part),
+                    plain_bytes: part.real_bytes,
                     stored_clusters,
                     has_hole,
                     flags: attribute.flags,
                 }
             }
-        }
+        })
     }
 }
 
@@ -223,8 +296,52 @@ pub(super) fn is_index(attribute: &Attribute<'_>) -> bool {
     attribute.kind == kind::INDEX_ALLOCATION && attribute.name == NAME
 }
 
+/// Clusters a compression unit, 1 where nothing is compressed.
+fn unit_clusters(flags: u16, exponent: u8) -> u64 {
+    /// What Windows makes; parts that carry on another need not state it.
+    const USUAL_EXPONENT: u8 = 4;
+    match (flags & COMPRESSED, exponent) {
+        (0, _) => 1,
+        (_, 0) => 1 << USUAL_EXPONENT,
+        (_, exponent) => 1 << exponent.min(32),
+    }
+}
+
+/// How many bytes are read of a stream for so many of its content: an encrypted one is read in
+/// whole sectors, since nothing less can be decrypted.
+pub(super) fn raw_bytes(flags: u16, content_bytes: u64, part: &NonResident<'_>) -> u64 {
+    if flags & ENCRYPTED == 0 {
+        return content_bytes;
+    }
+    let sectors = content_bytes.div_ceil(EFS_SECTOR_BYTES);
+    let whole = sectors.saturating_mul(EFS_SECTOR_BYTES);
+    whole.min(part.allocated_bytes).max(content_bytes)
+}
+
+/// The name of the stream that an attribute is, or is a part of; `None` where it is none.
+pub(super) fn stream_of(attribute: &Attribute<'_>) -> Option<Option<EvidencePath>> {
+    match attribute.kind {
+        kind::DATA => Some(stream_name(attribute.name)),
+        kind::LOGGED_UTILITY_STREAM if attribute.name == EFS_NAME => {
+            Some(Some(EvidencePath::from_bytes(EFS_STREAM)))
+        }
+        _ if is_index(attribute) => Some(stream_name(attribute.name)),
+        _ => None,
+    }
+}
+
+fn object_id(content: &[u8]) -> Option<ObjectId> {
+    let [object, birth @ ..] = content.as_chunks::<16>().0 else {
+        return None;
+    };
+    Some(ObjectId {
+        object: *object,
+        birth: birth.first_chunk().copied(),
+    })
+}
+
 /// A stream's name; `None` for the unnamed one.
-pub(super) fn stream_name(utf16le: &[u8]) -> Option<EvidencePath> {
+fn stream_name(utf16le: &[u8]) -> Option<EvidencePath> {
     if utf16le.is_empty() {
         return None;
     }

@@ -28,6 +28,7 @@ impl PathIndex {
         let mut places = Vec::new();
         let names = walk::names(&volume.records);
         walk::Walk::new(volume, &names)
+            .without_details()
             .run(&mut |found| {
                 // Losses were said by the walk that showed what is looked for here.
                 if let Ok(entry) = found {

@@ -12,14 +12,21 @@
 //! After the first [`open`](Volume::open) by path, 16 bytes for each name, for as long as the
 //! volume is open. Opening by entry needs nothing.
 //!
+//! # What is compressed
+//! LZNT1 and WOF streams are read as what they stand for, unit by unit, with a few units kept. A
+//! unit that is damaged is an error where it lies, and only there. EFS streams are read as they
+//! stand, in whole sectors; the stream `$EFS:$LOGGED_UTILITY_STREAM` holds their keys.
+//!
 //! # What is not read
-//! LZNT1, WOF and EFS, deduplicated streams and those that a cloud service keeps: such a stream
-//! is shown with its size, says so, and gives an error when it is opened.
+//! Deduplicated streams, those that a cloud service keeps, and WOF from a WIM: such a stream is shown
+//! with its size, says so, and gives an error when it is opened.
 
 mod extents;
 mod file;
 mod index;
+mod packed;
 mod records;
+mod security;
 mod walk;
 
 use std::{
@@ -30,24 +37,30 @@ use std::{
 use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{
     Bytes, ReadAt, ReadAtExt as _, ReadError,
-    ntfs::{Attribute, Body, BootSector, ENCRYPTED, Run, kind, paths},
+    ntfs::{Attribute, Body, BootSector, COMPRESSED, ENCRYPTED, Run, kind, paths},
 };
 
+pub use self::file::EFS_STREAM;
 use self::{
-    file::{FileParts, is_index, stream_name},
+    file::{FileParts, WOF_STREAM, raw_bytes, stream_of},
     index::PathIndex,
+    packed::{Lznt1, Packed, Wof},
     records::{Records, Room, damaged},
+    security::Securities,
 };
 use crate::{Entry, EvidenceLoss, StreamState, Volume, VolumeInfo, VolumeKind};
 
 /// The entry of `$Volume`, which holds the label.
 const VOLUME_ENTRY: u64 = 3;
+/// The entry of `$Secure`.
+const SECURE_ENTRY: u64 = 9;
 
 /// An NTFS volume.
 pub struct NtfsVolume {
     info: VolumeInfo,
     records: Records,
     index: OnceLock<PathIndex>,
+    securities: OnceLock<Securities>,
 }
 
 impl NtfsVolume {
@@ -101,6 +114,7 @@ impl NtfsVolume {
             },
             records,
             index: OnceLock::new(),
+            securities: OnceLock::new(),
         })
     }
 
@@ -135,6 +149,7 @@ impl NtfsVolume {
         }
         let mut parts = FileParts::default();
         let mut wanted = Wanted::default();
+        let mut wof = Wanted::default();
         let mut first_error = None;
         let mut budget = self.records.budget();
         let mut see = |found: Result<&Attribute<'_>, ReadError>| match found {
@@ -142,9 +157,14 @@ impl NtfsVolume {
                 if let Err(error) = self.add(number, attribute, &mut parts) {
                     first_error.get_or_insert(error);
                 }
-                let is_stream = attribute.kind == kind::DATA || is_index(attribute);
-                if is_stream && stream_name(attribute.name).as_ref() == stream {
+                let Some(name) = stream_of(attribute) else {
+                    return;
+                };
+                if name.as_ref() == stream {
                     wanted.add(attribute);
+                } else if stream.is_none() && name.is_some_and(|name| name.as_bytes() == WOF_STREAM)
+                {
+                    wof.add(attribute);
                 }
             }
             Err(error) => {
@@ -153,7 +173,7 @@ impl NtfsVolume {
         };
         self.records
             .attributes(number, &base, &mut more, &mut budget, &mut see);
-        let Some(first) = wanted.first else {
+        let Some(first) = &wanted.first else {
             return Err(first_error.unwrap_or_else(|| ReadError::Absent {
                 what: match stream {
                     Some(stream) => format!("stream {stream} of MFT entry {number}"),
@@ -161,12 +181,30 @@ impl NtfsVolume {
                 },
             }));
         };
-        if let StreamState::Unsupported(what) = parts.state(stream, first.flags) {
+        if let StreamState::Unsupported(what) = parts.state(stream, first.flags, 0) {
             return Err(ReadError::Unsupported { what });
         }
-        Ok(match first.sizes {
-            None => Box::new(Bytes(first.content)),
-            Some(sizes) => Box::new(self.records.stream(sizes, wanted.runs)),
+        if let Some(algorithm) = parts.wof().filter(|_| stream.is_none()) {
+            let real_bytes = first.real_bytes();
+            let packed = wof.open(&self.records)?.ok_or_else(|| {
+                let why = "a WOF file has no stream WofCompressedData";
+                self.records.in_record(number, why.to_owned())
+            })?;
+            let units = Wof::new(packed, algorithm, real_bytes)?;
+            return Ok(Box::new(Packed::new(units)));
+        }
+        let stream = wanted.open(&self.records)?;
+        stream.ok_or_else(|| {
+            self.records
+                .in_record(number, "a stream has no beginning".into())
+        })
+    }
+
+    /// The security descriptors, which are read where the first is asked for.
+    fn securities(&self) -> &Securities {
+        self.securities.get_or_init(|| {
+            let name = EvidencePath::from_bytes(b"$SDS");
+            Securities::read(self.open_number(SECURE_ENTRY, None, Some(&name)))
         })
     }
 
@@ -177,10 +215,15 @@ impl NtfsVolume {
         attribute: &Attribute<'_>,
         parts: &mut FileParts,
     ) -> Result<(), ReadError> {
-        let outcome = if attribute.kind == kind::REPARSE_POINT {
-            parts.add_reparse(&self.records.reparse(attribute)?)
-        } else {
-            parts.add(attribute)
+        let outcome = match attribute.kind {
+            kind::REPARSE_POINT => parts.add_reparse(&self.records.reparse(attribute)?),
+            kind::EA => parts.add_extended(&self.records.extended(attribute)?),
+            kind::SECURITY_DESCRIPTOR => {
+                let content = self.records.security(attribute)?;
+                parts.security.get_or_insert(content.into_owned());
+                Ok(())
+            }
+            _ => parts.add(attribute),
         };
         outcome.map_err(|why| self.records.in_record(number, why.to_owned()))
     }
@@ -233,6 +276,17 @@ struct First {
     content: Vec<u8>,
     /// The logical and the valid length, where it is not.
     sizes: Option<(u64, u64)>,
+    /// Clusters a compression unit, as an exponent of 2.
+    exponent: u8,
+}
+
+impl First {
+    fn real_bytes(&self) -> u64 {
+        match self.sizes {
+            Some((real_bytes, _)) => real_bytes,
+            None => self.content.len() as u64,
+        }
+    }
 }
 
 impl Wanted {
@@ -247,6 +301,7 @@ impl Wanted {
                     flags: attribute.flags & ENCRYPTED,
                     content: content.to_vec(),
                     sizes: None,
+                    exponent: 0,
                 });
             }
             Body::NonResident(part) => {
@@ -254,13 +309,33 @@ impl Wanted {
                     self.first = Some(First {
                         flags: attribute.flags,
                         content: Vec::new(),
-                        sizes: Some((part.real_bytes, part.valid_bytes)),
+                        sizes: Some((
+                            raw_bytes(attribute.flags, part.real_bytes, &part),
+                            raw_bytes(attribute.flags, part.valid_bytes, &part),
+                        )),
+                        exponent: part.compression_exponent,
                     });
                 }
                 // What a damaged run hides is unreadable, and shows when it is read.
                 self.runs.extend(part.runs().map_while(Result::ok));
             }
         }
+    }
+
+    /// Opens the stream; `None` where its beginning was not met.
+    fn open(self, records: &Records) -> Result<Option<Box<dyn ReadAt>>, ReadError> {
+        let Some(first) = self.first else {
+            return Ok(None);
+        };
+        let Some(sizes) = first.sizes else {
+            return Ok(Some(Box::new(Bytes(first.content))));
+        };
+        let is_packed = first.flags & COMPRESSED != 0 && first.flags & ENCRYPTED == 0;
+        if !is_packed || first.exponent == 0 {
+            return Ok(Some(Box::new(records.stream(sizes, self.runs))));
+        }
+        let units = Lznt1::new(records, sizes, self.runs, first.exponent)?;
+        Ok(Some(Box::new(Packed::new(units))))
     }
 }
 

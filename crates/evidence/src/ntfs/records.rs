@@ -16,6 +16,10 @@ use super::extents::{ExtentStream, Extents};
 const MAX_LIST_BYTES: u64 = 256 << 10;
 /// And no reparse point.
 const MAX_REPARSE_BYTES: u64 = 16 << 10;
+/// And no more extended attributes ([MS-FSCC] 2.4.15).
+const MAX_EXTENDED_BYTES: u64 = 64 << 10;
+/// Two ACLs of 64 KiB, and what stands before them.
+pub(super) const MAX_SECURITY_BYTES: u64 = 160 << 10;
 /// How much of `$MFT` is read at once.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -287,6 +291,22 @@ impl Records {
         attribute: &Attribute<'a>,
     ) -> Result<Cow<'a, [u8]>, ReadError> {
         self.content(attribute, MAX_REPARSE_BYTES)
+    }
+
+    /// The content of `$EA`.
+    pub(super) fn extended<'a>(
+        &self,
+        attribute: &Attribute<'a>,
+    ) -> Result<Cow<'a, [u8]>, ReadError> {
+        self.content(attribute, MAX_EXTENDED_BYTES)
+    }
+
+    /// The content of `$SECURITY_DESCRIPTOR`.
+    pub(super) fn security<'a>(
+        &self,
+        attribute: &Attribute<'a>,
+    ) -> Result<Cow<'a, [u8]>, ReadError> {
+        self.content(attribute, MAX_SECURITY_BYTES)
     }
 
     /// The content of a small attribute, wherever it lies.

@@ -16,8 +16,9 @@ use super::{
     file::FileParts,
     nameless,
     records::{Records, Room, no_record},
+    security::{SecurityCache, describe},
 };
-use crate::{Attributes, Entry, EntryKind, EvidenceLoss, FileId, NamedTimes};
+use crate::{Attributes, Details, Entry, EntryKind, EvidenceLoss, FileId, NamedTimes};
 
 type Visit<'v> = &'v mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>;
 
@@ -84,6 +85,11 @@ pub(super) struct Walk<'v> {
     /// What went wrong with the entry that is being put together.
     errors: Vec<ReadError>,
     path: Vec<u8>,
+    securities: SecurityCache,
+    /// Whether it was said already why descriptors are missing.
+    said_securities: bool,
+    /// Whether entries are shown with their details.
+    with_details: bool,
 }
 
 impl<'v> Walk<'v> {
@@ -97,7 +103,16 @@ impl<'v> Walk<'v> {
             budget: volume.records.budget(),
             errors: Vec::new(),
             path: Vec::new(),
+            securities: SecurityCache::default(),
+            said_securities: false,
+            with_details: true,
         }
+    }
+
+    /// Shows entries without their details.
+    pub(super) fn without_details(mut self) -> Self {
+        self.with_details = false;
+        self
     }
 
     pub(super) fn run(&mut self, visit: Visit<'_>) -> ControlFlow<()> {
@@ -168,6 +183,7 @@ impl<'v> Walk<'v> {
         } else {
             EntryKind::File
         };
+        let details = self.details(number);
         Entry {
             path,
             kind,
@@ -181,7 +197,45 @@ impl<'v> Walk<'v> {
             deleted: !record.header.in_use(),
             orphan,
             link_target: self.parts.link_target.take(),
+            details,
             streams,
+        }
+    }
+
+    fn details(&mut self, number: u64) -> Details {
+        if !self.with_details {
+            return Details::default();
+        }
+        let standard = self.parts.standard.as_ref();
+        let id = standard.and_then(|standard| standard.security_id);
+        let security = match (id.filter(|id| *id != 0), self.parts.security.take()) {
+            (Some(id), _) => {
+                let securities = self.volume.securities();
+                if !std::mem::replace(&mut self.said_securities, true) {
+                    self.errors.extend(securities.error().cloned());
+                }
+                securities.get(id, &mut self.securities, &mut self.errors)
+            }
+            (None, Some(own)) => {
+                let place = number * self.volume.records.record_bytes as u64;
+                match describe(&own, "$SECURITY_DESCRIPTOR of an MFT record", place) {
+                    Ok((security, damage)) => {
+                        self.errors.extend(damage);
+                        Some(security)
+                    }
+                    Err(error) => {
+                        self.errors.push(error);
+                        None
+                    }
+                }
+            }
+            (None, None) => None,
+        };
+        Details {
+            security,
+            object_id: self.parts.object_id,
+            reparse: self.parts.reparse.take(),
+            extended_attributes: std::mem::take(&mut self.parts.extended),
         }
     }
 

@@ -12,7 +12,9 @@
 //! | where a non-resident attribute lies | [`Runs`] |
 //! | `$STANDARD_INFORMATION`, `$FILE_NAME` | [`StandardInformation`], [`FileName`] |
 //! | `$ATTRIBUTE_LIST` | [`ListEntries`] |
-//! | `$REPARSE_POINT` | [`ReparsePoint`] |
+//! | `$REPARSE_POINT` | [`ReparsePoint`], [`WofPoint`] |
+//! | `$EA` | [`ExtendedAttributes`] |
+//! | `$SECURITY_DESCRIPTOR`, `$Secure:$SDS` | [`SecurityDescriptor`], [`StoredSecurity`] |
 //! | `$VOLUME_INFORMATION` | [`VolumeInformation`] |
 //! | an index record of a directory | [`IndexRecord`] |
 //! | `$LogFile` | [`RestartPage`], [`LogPage`], [`LogOperation`] |
@@ -29,6 +31,7 @@
 mod attribute;
 mod boot;
 mod content;
+mod extended;
 mod field;
 mod index;
 mod list;
@@ -38,6 +41,7 @@ pub mod paths;
 mod record;
 mod reparse;
 mod runs;
+mod security;
 mod usn;
 
 pub use attribute::{
@@ -45,6 +49,7 @@ pub use attribute::{
 };
 pub use boot::BootSector;
 pub use content::{FileName, StandardInformation, VolumeInformation, namespace};
+pub use extended::{Extended, ExtendedAttributes};
 pub use index::{IndexItem, IndexName, IndexRecord, index_record_bytes};
 pub use list::{ListEntries, ListEntry};
 pub use logfile::{
@@ -52,8 +57,9 @@ pub use logfile::{
 };
 pub use name::{MAX_NAME_UNITS, push_component, push_wtf8};
 pub use record::{NoRecord, Record, RecordHeader, Scratch};
-pub use reparse::{ReparsePoint, tag};
+pub use reparse::{ReparsePoint, WofPoint, tag};
 pub use runs::{Run, RunError, Runs};
+pub use security::{SecurityDescriptor, StoredSecurity};
 pub use usn::{
     MAX_USN_RECORD_BYTES, MIN_USN_RECORD_BYTES, NoUsnRecord, UsnItem, UsnItems, UsnRecord, reason,
 };

@@ -9,6 +9,8 @@
 //! |   0x0C | 2 + 2 | links: offset and length of the name to print |
 //! |   0x10 |     4 | symbolic links only: 1 is relative |
 //! |        |       | the name buffer |
+//! |   0x08 | 4 + 4 | WOF: version 1; provider: 1 a WIM, 2 a stream of the file |
+//! |   0x10 | 4 + 4 | WOF, provider 2: version 1; algorithm: 0, 2, 3 XPRESS of 4, 8, 16 KiB; 1 LZX |
 
 use super::field::{u16_at, u32_at};
 
@@ -68,6 +70,30 @@ impl<'a> ReparsePoint<'a> {
     }
 }
 
+/// Where the Windows Overlay Filter keeps the content of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WofPoint {
+    /// In a WIM elsewhere.
+    Wim,
+    /// In the stream `WofCompressedData`, by this algorithm: 0, 2 and 3 are XPRESS with chunks of 4,
+    /// 8 and 16 KiB, 1 is LZX with chunks of 32 KiB.
+    Stream(u32),
+}
+
+impl WofPoint {
+    /// Decodes the content of the attribute; `None` where it says nothing of the kind.
+    pub fn parse(content: &[u8]) -> Option<Self> {
+        if u32_at(content, 0)? != tag::WOF || u32_at(content, 0x08)? != 1 {
+            return None;
+        }
+        match u32_at(content, 0x0C)? {
+            1 => Some(Self::Wim),
+            2 if u32_at(content, 0x10)? == 1 => Some(Self::Stream(u32_at(content, 0x14)?)),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +119,20 @@ mod tests {
         link[..4].copy_from_slice(&tag::WOF.to_le_bytes());
         let wof = ReparsePoint::parse(&link).expect("a tag");
         assert_eq!((wof.target, wof.is_link()), (None, false));
+    }
+
+    #[test]
+    fn wof_points() {
+        let words = [tag::WOF, 16, 1, 2, 1, 3];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(WofPoint::parse(&bytes), Some(WofPoint::Stream(3)));
+        for length in 0..bytes.len() {
+            assert_eq!(WofPoint::parse(&bytes[..length]), None);
+        }
+        let mut wim = bytes.clone();
+        wim[0x0C] = 1;
+        assert_eq!(WofPoint::parse(&wim), Some(WofPoint::Wim));
+        wim[0x08] = 2;
+        assert_eq!(WofPoint::parse(&wim), None);
     }
 }

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, ops::Range};
 use scelle_event::{
     Fields, FileLine, Meaning, Nested, Precision, Record, Schema, Stamp, Tree, UtcNanos, Value,
 };
-use scelle_formats::ntfs::{kind, paths};
+use scelle_formats::{
+    guid_text,
+    ntfs::{kind, paths},
+};
 
 use super::{schema, words};
 
@@ -303,7 +306,7 @@ impl Record for Entry {
         words::reparse_tag(self.reparse_tag, |text| out.value(Value::text(text)));
         let target = self.reparse_target.clone();
         out.value(Value::text(target.map(|target| &self.text[target])));
-        let id = self.object_id.map(words::guid);
+        let id = self.object_id.map(guid_text);
         out.value(Value::text(id.as_deref()));
     }
 

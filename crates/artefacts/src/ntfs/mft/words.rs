@@ -50,16 +50,7 @@ pub(in crate::ntfs) fn reparse_tag(tag: Option<u32>, with: impl FnOnce(Option<&s
     }
 }
 
-/// The text of a GUID whose first three fields are little-endian.
-pub(in crate::ntfs) fn guid(bytes: [u8; 16]) -> String {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
-    let (first, second) = (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]));
-    let third = u16::from_le_bytes([g, h]);
-    let [i, j, k, l, m, n, o, p] = rest;
-    format!(
-        "{first:08x}-{second:04x}-{third:04x}-{i:02x}{j:02x}-{k:02x}{l:02x}{m:02x}{n:02x}{o:02x}{p:02x}"
-    )
-}
+pub(in crate::ntfs) use scelle_formats::guid_text as guid;
 
 pub(in crate::ntfs) fn joined(names: &[(u32, &str)], bits: u32, with: impl FnOnce(Option<&str>)) {
     let mut text = String::new();
