@@ -1,5 +1,7 @@
 //! Compressed and encrypted streams, and what entries have besides, on volumes made here.
 
+#![expect(clippy::disallowed_methods, reason = "threads read at once")]
+
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use scelle_event::EvidencePath;

@@ -1,5 +1,11 @@
 //! Codecs against vectors, hand-made input, what libwim compresses, and damage.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test asks another tool"
+)]
+
 use std::{env, io::Write as _, process};
 
 use proptest::prelude::*;

@@ -134,11 +134,14 @@ impl Lznt1 {
     fn range(&self, at: u64) -> (Range<u64>, RangeKind) {
         let piece = self.raw.piece(at);
         if at >= self.valid_bytes {
-            let kind = match piece.kind {
-                RangeKind::Hole => RangeKind::Hole,
-                _ => RangeKind::PastValid,
+            let unit_end = (at - at % self.unit_bytes).saturating_add(self.unit_bytes);
+            // What a compressed unit saves is no hole.
+            let is_hole = piece.kind == RangeKind::Hole && at % self.unit_bytes == 0;
+            let (end, kind) = match is_hole && piece.end >= unit_end {
+                true => (piece.end - piece.end % self.unit_bytes, RangeKind::Hole),
+                false => (unit_end, RangeKind::PastValid),
             };
-            return (at..piece.end.min(self.real_bytes), kind);
+            return (at..end.min(self.real_bytes), kind);
         }
         let end = at.saturating_add(self.unit_bytes);
         let (end, kind) = if piece.end >= end {
