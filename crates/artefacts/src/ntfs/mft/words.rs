@@ -50,8 +50,6 @@ pub(in crate::ntfs) fn reparse_tag(tag: Option<u32>, with: impl FnOnce(Option<&s
     }
 }
 
-pub(in crate::ntfs) use scelle_formats::guid_text as guid;
-
 pub(in crate::ntfs) fn joined(names: &[(u32, &str)], bits: u32, with: impl FnOnce(Option<&str>)) {
     let mut text = String::new();
     let mut left = bits;
