@@ -136,7 +136,7 @@ impl Lznt1 {
         if at >= self.valid_bytes {
             let unit_end = (at - at % self.unit_bytes).saturating_add(self.unit_bytes);
             // What a compressed unit saves is no hole.
-            let is_hole = piece.kind == RangeKind::Hole && at % self.unit_bytes == 0;
+            let is_hole = piece.kind == RangeKind::Hole && at.is_multiple_of(self.unit_bytes);
             let (end, kind) = match is_hole && piece.end >= unit_end {
                 true => (piece.end - piece.end % self.unit_bytes, RangeKind::Hole),
                 false => (unit_end, RangeKind::PastValid),
