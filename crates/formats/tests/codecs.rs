@@ -347,9 +347,9 @@ fn sound_inputs() -> Vec<Vec<u8>> {
     let mut xpress = vec![0x55; 256];
     xpress[..224].fill(0x88);
     xpress[224..].fill(0x77);
-    xpress.extend((0..2000u32).map(|at| (at * 7919 >> 3) as u8));
+    xpress.extend((0..2000u32).map(|at| ((at * 7919) >> 3) as u8));
     let lznt1 = [0x03, 0xB0, 0x02, b'a', 0xFC, 0x0F].repeat(4);
-    let lzx: Vec<u8> = (0..3000u32).map(|at| (at * 40_503 >> 5) as u8).collect();
+    let lzx: Vec<u8> = (0..3000u32).map(|at| ((at * 40_503) >> 5) as u8).collect();
     vec![xpress, lznt1, lzx]
 }
 
