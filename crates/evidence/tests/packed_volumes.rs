@@ -239,7 +239,7 @@ fn lznt1_units_of_every_kind() {
 /// An XPRESS chunk of one byte, 4096 times.
 fn xpress_run(byte: u8) -> Vec<u8> {
     let mut packed = vec![0; 256];
-    packed[usize::from(byte) / 2] = if byte % 2 == 0 { 0x01 } else { 0x10 };
+    packed[usize::from(byte) / 2] = if byte.is_multiple_of(2) { 0x01 } else { 0x10 };
     packed[(256 + 15) / 2] = 0x10;
     packed.extend([0, 0x40, 0, 0, 255, 0xFC, 0x0F]);
     packed
