@@ -38,8 +38,14 @@ fn volume(cluster_bytes: usize, record_bytes: usize, records: u32, clusters: usi
     let mft_bytes = u64::from(records) * record_bytes as u64;
     let mft_clusters = mft_bytes.div_ceil(cluster_bytes as u64) as u32;
     let mft = mft_record(&[(Some(4), mft_clusters)], mft_bytes);
-    NtfsImage::new(cluster_bytes, record_bytes, clusters, 4, 1)
-        .record_at(1, 0, &mft)
+    // The mirror stands before `$MFT` where there is room for a record, else after all.
+    let record_clusters = record_bytes.div_ceil(cluster_bytes);
+    let (mirror, clusters) = match record_clusters {
+        0..=3 => (1, clusters),
+        _ => (clusters as u64, clusters + record_clusters),
+    };
+    NtfsImage::new(cluster_bytes, record_bytes, clusters, 4, mirror)
+        .record_at(mirror, 0, &mft)
         .record(0, &mft)
         .record(5, &root_record())
 }
@@ -450,6 +456,7 @@ fn an_mft_in_pieces_with_an_attribute_list() {
         ..Part::default()
     };
     let image = NtfsImage::new(1024, 1024, 70, 4, 1)
+        .record_at(1, 0, &mft)
         .record(0, &mft)
         .record(5, &root_record())
         .record(20, &extension(20, base).part(DATA, "", &second))
@@ -490,6 +497,30 @@ fn the_mirror_and_the_backup_serve() {
     let seen = see(hopeless);
     assert!(seen.evidence.volumes.is_empty());
     assert!(!seen.evidence.losses.is_empty());
+}
+
+#[test]
+fn copies_that_differ_are_said() {
+    let sound = volume(1024, 1024, 40, 60).into_bytes();
+    let backup_at = sound.len() - 512;
+    // The OEM's part of the boot code; the serial number of the backup; the mirror's record 0.
+    for (at, what) in [
+        (0x60, "backup"),
+        (backup_at + 0x48, "backup"),
+        (1024 + 600, "$MFTMirr"),
+    ] {
+        let mut image = sound.clone();
+        image[at] ^= 0x55;
+        let seen = see(image);
+        let [loss] = &seen.evidence.losses[..] else {
+            panic!("{at}: {:?}", seen.evidence.losses);
+        };
+        assert!(
+            loss.error.to_string().contains(what),
+            "{at}: {}",
+            loss.error
+        );
+    }
 }
 
 #[test]

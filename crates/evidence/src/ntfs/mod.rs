@@ -21,6 +21,7 @@
 //! Deduplicated streams, those that a cloud service keeps, and WOF from a WIM: such a stream is shown
 //! with its size, says so, and gives an error when it is opened.
 
+mod copies;
 mod extents;
 mod file;
 mod index;
@@ -65,7 +66,8 @@ pub struct NtfsVolume {
 
 impl NtfsVolume {
     /// Opens the volume whose bytes are `source`, which itself begins at `offset` on its disk.
-    /// What is damaged and could be done without is added to `losses`.
+    /// What is damaged and could be done without is added to `losses`, and so is a difference
+    /// between the boot sector and its backup, or the first records of `$MFT` and `$MFTMirr`.
     ///
     /// # Errors
     /// Where it is no NTFS volume, or neither `$MFT` nor its mirror can be found.
@@ -78,7 +80,9 @@ impl NtfsVolume {
         source.read_exact_at("the boot sector", 0, &mut sector)?;
         let boot = BootSector::parse(&sector)
             .map_err(|error| damaged("the boot sector", 0, error.to_string()))?;
-        Self::with_boot(source, offset, &boot, losses)
+        let volume = Self::with_boot(source.clone(), offset, &boot, losses)?;
+        copies::compare(&source, &sector, &boot, &volume.records, losses);
+        Ok(volume)
     }
 
     /// As [`open`](Self::open), by a boot sector that was found elsewhere: its backup follows the
