@@ -8,9 +8,12 @@ mod bundle;
 mod codec;
 mod decoders;
 mod discard;
+mod disk_images;
 mod image;
 mod ntfs;
 mod patch;
+#[path = "../../crates/testkit/src/virtual_disk.rs"]
+mod virtual_disk;
 
 use std::{env, process, sync::OnceLock};
 

@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{bundle, codec, discard::Discard, image, ntfs};
+use crate::{bundle, codec, discard::Discard, disk_images, image, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -48,6 +48,14 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("codec.xpress", codec::xpress),
         Decoder::new("codec.lzx", codec::lzx),
         Decoder::new("ntfs.secure", codec::secure),
+        Decoder::new("image.ewf", disk_images::ewf),
+        Decoder::new("image.vhd", disk_images::vhd),
+        Decoder::new("image.vhdx", disk_images::vhdx),
+        Decoder::new("image.vmdk", disk_images::vmdk),
+        Decoder::new("image.qcow2", disk_images::qcow2),
+        Decoder::new("fs.fat", disk_images::fat),
+        Decoder::new("fs.exfat", disk_images::exfat),
+        Decoder::new("fs.ext4", disk_images::ext4),
     ]);
     all
 }

@@ -59,7 +59,7 @@ impl ReadAt for Patched {
     }
 }
 
-fn look_at(evidence: &Evidence) {
+pub fn look_at(evidence: &Evidence) {
     for volume in &evidence.volumes {
         let mut entries = Vec::new();
         volume.walk(&mut |entry| {

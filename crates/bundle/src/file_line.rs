@@ -5,7 +5,7 @@
 //! (`…_units`, four hex digits each) or, for names that never were UTF-16, the exact bytes
 //! (`…_bytes`).
 
-use scelle_event::{EvidencePath, Moment, Precision, UtcNanos, json};
+use scelle_event::{EvidencePath, Precision, UtcNanos, json};
 use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamState, Times};
 use scelle_formats::{Digests, ntfs::ReparsePoint};
 use serde::Deserialize;
@@ -197,7 +197,7 @@ fn write_times(out: &mut Vec<u8>, times: &Times) {
                     Precision::NANOSECOND
                 };
                 out.push(b'"');
-                Moment::Utc(time).write_iso(step, out);
+                times.moment(time).write_iso(step, out);
                 out.push(b'"');
             }
             None => out.extend_from_slice(b"null"),
@@ -367,12 +367,23 @@ impl Stored {
 
 impl TimesLine {
     fn read(&self) -> Result<Times, String> {
+        let all = [&self.created, &self.modified, &self.changed, &self.accessed];
+        // Of one volume's times either all are UTC or none is.
+        let is_local = all.into_iter().flatten().any(|text| !text.ends_with('Z'));
         let read = |text: &Option<String>| -> Result<Option<UtcNanos>, String> {
             text.as_ref()
-                .map(|text| parse_iso(text).ok_or_else(|| format!("{text:?} is no time")))
+                .map(|text| {
+                    let utc = if is_local {
+                        format!("{text}Z")
+                    } else {
+                        text.clone()
+                    };
+                    parse_iso(&utc).ok_or_else(|| format!("{text:?} is no time"))
+                })
                 .transpose()
         };
         Ok(Times {
+            is_local,
             created: read(&self.created)?,
             modified: read(&self.modified)?,
             changed: read(&self.changed)?,

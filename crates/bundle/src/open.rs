@@ -359,6 +359,9 @@ impl BundleVolume {
         let record = collection.volumes.iter().find(|record| record.id == id);
         let kind = match record.map(|record| record.kind.as_str()) {
             Some("ntfs") => VolumeKind::Ntfs,
+            Some("fat") => VolumeKind::Fat,
+            Some("exfat") => VolumeKind::Exfat,
+            Some("ext") => VolumeKind::Ext,
             Some("folder") => VolumeKind::Folder,
             _ if id.starts_with("ntfs-") => VolumeKind::Ntfs,
             _ => VolumeKind::File,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scelle_event::{EvidencePath, UtcNanos};
+use scelle_event::{CivilNanos, EvidencePath, Moment, UtcNanos};
 
 /// An NTFS file reference, or an inode with its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,20 @@ pub struct Times {
     pub changed: Option<UtcNanos>,
     /// Last access.
     pub accessed: Option<UtcNanos>,
+    /// Whether they are the time of a zone that the volume does not name, counted as if it were
+    /// UTC (FAT, and exFAT without offsets).
+    pub is_local: bool,
+}
+
+impl Times {
+    /// What one of these times says.
+    pub fn moment(&self, time: UtcNanos) -> Moment {
+        if self.is_local {
+            Moment::Local(CivilNanos::from_nanos(time.nanos()))
+        } else {
+            Moment::Utc(time)
+        }
+    }
 }
 
 /// One of an entry's names, with the times kept beside that name (`$FILE_NAME`).

@@ -7,6 +7,7 @@
 mod entry;
 mod file_volume;
 mod folder;
+mod fs;
 mod image;
 mod ntfs;
 mod open;

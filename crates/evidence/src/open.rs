@@ -14,6 +14,7 @@ use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window, ntfs::BootSector
 use crate::{
     Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, Image, ImageKind,
     MapSource, NtfsVolume, Times, Volume, VolumeInfo, VolumeKind, folder,
+    fs::{Exfat, Ext, Fat, Tree, TreeVolume},
     image::{Folder, join_parts, open_image},
     partition::Partitions,
 };
@@ -183,7 +184,12 @@ pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
     };
     let mut disk = Disk::new(evidence, source);
     let whole = 0..disk.source.len();
-    if disk.begins_volume(0) {
+    if disk
+        .sector(0)
+        .is_some_and(|sector| encrypted(&sector).is_some())
+    {
+        disk.add_unknown(whole);
+    } else if disk.begins_volume(0) || disk.begins_other(0) {
         disk.add_volume(whole);
     } else if let Some(partitions) = Partitions::read(&disk.source) {
         let losses = partitions.losses.into_iter().map(EvidenceLoss::of);
@@ -193,7 +199,7 @@ pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
                 disk.add_unknown(range);
             }
         }
-    } else {
+    } else if !disk.add_ext(whole.clone()) {
         disk.add_by_backup(whole);
     }
     disk.evidence
@@ -230,7 +236,9 @@ impl Disk {
     /// Adds the volume that these bytes are; false where nobody here knows it.
     fn add_volume(&mut self, range: Range<u64>) -> bool {
         if !self.begins_volume(range.start) {
-            return self.add_by_backup(range);
+            return self.add_other(range.clone())
+                || self.add_ext(range.clone())
+                || self.add_by_backup(range);
         }
         let mut losses = Vec::new();
         match NtfsVolume::open(self.window(range.clone()), range.start, &mut losses) {
@@ -242,6 +250,60 @@ impl Disk {
                 let added = self.add_by_backup(range);
                 self.evidence.losses.push(EvidenceLoss::of(error));
                 added
+            }
+        }
+    }
+
+    /// Whether a FAT or exFAT volume begins there.
+    fn begins_other(&self, offset: u64) -> bool {
+        self.sector(offset)
+            .is_some_and(|sector| Exfat::recognises(&sector) || is_fat(&sector))
+    }
+
+    fn add_other(&mut self, range: Range<u64>) -> bool {
+        let Some(sector) = self.sector(range.start) else {
+            return false;
+        };
+        let (window, start) = (self.window(range.clone()), range.start);
+        let mut losses = Vec::new();
+        if Exfat::recognises(&sector) {
+            let opened = Exfat::open(window, start, &mut losses);
+            self.add_tree(opened, losses)
+        } else if is_fat(&sector) {
+            let opened = Fat::open(window, start, &mut losses);
+            self.add_tree(opened, losses)
+        } else {
+            false
+        }
+    }
+
+    /// Adds an ext2, ext3 or ext4 volume, whose superblock has its place after two sectors.
+    fn add_ext(&mut self, range: Range<u64>) -> bool {
+        let superblock = range.start.saturating_add(1024);
+        if !(self.sector(superblock)).is_some_and(|sector| Ext::recognises(&sector)) {
+            return false;
+        }
+        let mut losses = Vec::new();
+        let opened = Ext::open(self.window(range.clone()), range.start, &mut losses);
+        self.add_tree(opened, losses)
+    }
+
+    fn add_tree<T: Tree + 'static>(
+        &mut self,
+        opened: Result<TreeVolume<T>, ReadError>,
+        losses: Vec<ReadError>,
+    ) -> bool {
+        let losses = losses.into_iter().map(EvidenceLoss::of);
+        self.evidence.losses.extend(losses);
+        match opened {
+            Ok(mut volume) => {
+                volume.info.id = self.unique(volume.info.id.clone());
+                self.evidence.volumes.push(Arc::new(volume));
+                true
+            }
+            Err(error) => {
+                self.evidence.losses.push(EvidenceLoss::of(error));
+                false
             }
         }
     }
@@ -288,6 +350,9 @@ impl Disk {
     /// Adds a partition as one file, and says that it is not understood.
     fn add_unknown(&mut self, range: Range<u64>) {
         let id = self.unique(format!("at-{}", range.start).into());
+        let encrypted = self
+            .sector(range.start)
+            .and_then(|sector| encrypted(&sector));
         let info = VolumeInfo {
             id: id.clone(),
             kind: VolumeKind::File,
@@ -300,7 +365,7 @@ impl Disk {
             path: Some(EvidencePath::from_bytes(id.as_bytes())),
             entry: None,
             error: ReadError::Unsupported {
-                what: "the file system of a partition",
+                what: encrypted.unwrap_or("the file system of a partition"),
             },
         });
         let source = self.window(range);
@@ -324,6 +389,25 @@ impl Disk {
             1 => id,
             count => format!("{id}+{count}").into(),
         }
+    }
+}
+
+fn is_fat(sector: &[u8; BootSector::BYTES]) -> bool {
+    Fat::recognises(sector) && encrypted(sector).is_none()
+}
+
+/// What encrypts a volume, where its first sector says so.
+fn encrypted(sector: &[u8; BootSector::BYTES]) -> Option<&'static str> {
+    /// BitLocker To Go looks like FAT, and has this id where FAT has code.
+    const TO_GO: u128 = 0x3BD6_6749_292E_D84A_8399_F6A3_39E3_D001;
+    let id = sector[424..440].first_chunk().copied();
+    let is_to_go = id.map(u128::from_be_bytes) == Some(TO_GO);
+    if &sector[3..11] == b"-FVE-FS-" || is_to_go {
+        Some("a BitLocker volume, which is encrypted,")
+    } else if sector.starts_with(b"LUKS\xBA\xBE") {
+        Some("a LUKS volume, which is encrypted,")
+    } else {
+        None
     }
 }
 

@@ -20,6 +20,13 @@ const MAX_LOGICAL: usize = 256;
 const TABLE_AT: usize = 0x1BE;
 const EXTENDED: [u8; 3] = [0x05, 0x0F, 0x85];
 const PROTECTIVE: u8 = 0xEE;
+/// A partition of a dynamic disk (LDM).
+const DYNAMIC: u8 = 0x42;
+/// The same in a GPT: its database, and its data.
+const DYNAMIC_GUIDS: [u128; 2] = [
+    0xAAC8_0858_8F7E_E042_85D2_E1E9_0434_CFB3,
+    0xA060_9BAF_3114_624F_BC68_3311_714A_69AD,
+];
 
 /// The partitions of a disk, in the order of their offsets, and what is wrong with its tables.
 #[derive(Debug, Default)]
@@ -69,7 +76,7 @@ impl Partitions {
             for at in [sector, backup_at] {
                 match Gpt::read(disk, at, sector) {
                     Ok(None) => {}
-                    Ok(Some(gpt)) => {
+                    Ok(Some((gpt, is_dynamic))) => {
                         if at == backup_at && first_error.is_none() {
                             first_error = Some(damaged(
                                 "the primary GPT header",
@@ -78,6 +85,7 @@ impl Partitions {
                             ));
                         }
                         self.losses.extend(first_error);
+                        self.losses.extend(is_dynamic.then(dynamic));
                         self.found.extend(gpt);
                         return true;
                     }
@@ -109,6 +117,9 @@ impl Partitions {
         let used: Vec<_> = table.into_iter().filter(used).collect();
         if used.is_empty() || !plausible {
             return false;
+        }
+        if used.iter().any(|entry| entry.kind == DYNAMIC) {
+            self.losses.push(dynamic());
         }
         for entry in used {
             if EXTENDED.contains(&entry.kind) {
@@ -210,9 +221,13 @@ fn mbr_table(disk: &dyn ReadAt, offset: u64) -> Result<Option<[MbrEntry; 4]>, Re
 
 struct Gpt;
 
+/// Partitions, and whether some are of a dynamic disk.
+type Found = (Vec<Range<u64>>, bool);
+
 impl Gpt {
-    /// The partitions of the table whose header lies at `at`; `None` where there is no header.
-    fn read(disk: &dyn ReadAt, at: u64, sector: u64) -> Result<Option<Vec<Range<u64>>>, ReadError> {
+    /// The partitions of the table whose header lies at `at`, and whether some are of a dynamic disk;
+    /// `None` where there is no header.
+    fn read(disk: &dyn ReadAt, at: u64, sector: u64) -> Result<Option<Found>, ReadError> {
         let mut header = vec![0; sector as usize];
         if disk.read_full_at(at, &mut header)? < header.len() || header[..8] != *b"EFI PART" {
             return Ok(None);
@@ -220,12 +235,15 @@ impl Gpt {
         let (count, entry_bytes, entries) = Self::entries(disk, &header, at, sector)
             .map_err(|error| damaged("a GPT", at, error.to_string()))?;
         let mut found = Vec::new();
+        let mut is_dynamic = false;
         for entry in entries
             .chunks_exact(entry_bytes as usize)
             .take(count as usize)
         {
             let mut cur = Cursor::new(entry, 0);
-            let used = cur.array::<16>("type").is_ok_and(|kind| kind != [0; 16]);
+            let kind = cur.array("type").map_or(0, u128::from_be_bytes);
+            let used = kind != 0;
+            is_dynamic |= DYNAMIC_GUIDS.contains(&kind);
             let (first, last) = match (cur.skip("id", 16), cur.u64("first"), cur.u64("last")) {
                 (Ok(()), Ok(first), Ok(last)) if used && last >= first => (first, last),
                 _ => continue,
@@ -235,7 +253,7 @@ impl Gpt {
                 found.push(start..end);
             }
         }
-        Ok(Some(found))
+        Ok(Some((found, is_dynamic)))
     }
 
     /// The count and size of the entries, and their bytes, all checksums checked.
@@ -302,6 +320,12 @@ fn check(field: &'static str, at: u64, bytes: &[u8], stated: u32) -> Result<(), 
         at,
         why: format!("it states {stated:#010x}, the bytes have {found:#010x}"),
     })
+}
+
+fn dynamic() -> ReadError {
+    ReadError::Unsupported {
+        what: "a volume of a dynamic disk (LDM), which may lie in several partitions or disks,",
+    }
 }
 
 fn damaged(what: &'static str, offset: u64, why: String) -> ReadError {

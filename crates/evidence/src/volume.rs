@@ -13,6 +13,12 @@ use crate::Entry;
 pub enum VolumeKind {
     /// An NTFS volume.
     Ntfs,
+    /// A FAT12, FAT16 or FAT32 volume.
+    Fat,
+    /// An exFAT volume.
+    Exfat,
+    /// An ext2, ext3 or ext4 volume.
+    Ext,
     /// A folder of the machine that we run on.
     Folder,
     /// A single file, or bytes whose structure nobody here knows.
@@ -22,7 +28,7 @@ pub enum VolumeKind {
 /// What is known of a volume as a whole.
 #[derive(Clone, Debug)]
 pub struct VolumeInfo {
-    /// Its id: `ntfs-SERIAL` (16 hex digits), `folder`, `file`, `at-OFFSET`; a repeat within one
+    /// Its id: `ntfs-SERIAL` (16 hex digits), `fat-SERIAL` and `exfat-SERIAL` (8), `ext-UUID`, `folder`, `file`, `at-OFFSET`; a repeat within one
     /// source has `+2` appended. It does not depend on how the volume was reached.
     pub id: Arc<str>,
     /// What it is.

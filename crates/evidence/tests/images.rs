@@ -8,7 +8,7 @@ use std::{
 
 use scelle_evidence::{ImageKind, OpenError, OpenOptions, open, open_disk};
 use scelle_formats::{RangeKind, ReadAt, ReadAtExt as _, ReadError};
-use scelle_testkit::{Corpus, has_tool, run_tool, testdata};
+use scelle_testkit::{Corpus, LogStep, Vhd, Vhdx, has_tool, run_tool, testdata};
 use sha2::{Digest as _, Sha256};
 
 fn options() -> OpenOptions {
@@ -497,4 +497,150 @@ fn sha256(disk: &dyn ReadAt) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[test]
+fn a_differencing_vhd_is_both() {
+    const BLOCK: usize = 64 << 10;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let pattern = |seed: u8| {
+        (0..BLOCK)
+            .map(|at| (at / 7) as u8 ^ seed)
+            .collect::<Vec<u8>>()
+    };
+    let base = Vhd::new(4 * BLOCK, BLOCK, 1)
+        .block(0, &pattern(1), 0..128)
+        .block(2, &pattern(2), 0..128);
+    fs::write(at("base.vhd"), base.build()).expect("room");
+    let over = Vhd::new(4 * BLOCK, BLOCK, 2)
+        .parent("C:\\disks\\base.vhd", 1)
+        .block(0, &pattern(3), 5..77)
+        .block(3, &pattern(4), 0..1);
+    fs::write(at("over.vhd"), over.build()).expect("room");
+    let mut expected = pattern(1);
+    expected[5 * 512..77 * 512].copy_from_slice(&pattern(3)[5 * 512..77 * 512]);
+    expected.resize(2 * BLOCK, 0);
+    expected.extend(pattern(2));
+    expected.extend(&pattern(4)[..512]);
+    expected.resize(4 * BLOCK, 0);
+    check(&at("over.vhd"), ImageKind::Vhd, &expected);
+    // Another disk of that name is not its parent.
+    fs::write(at("base.vhd"), Vhd::new(4 * BLOCK, BLOCK, 9).build()).expect("room");
+    let Err(error) = open_disk(&at("over.vhd"), &options()) else {
+        panic!("a disk over another disk never was");
+    };
+    assert!(error.to_string().contains("has not the id"), "{error}");
+}
+
+#[test]
+fn a_dynamic_vhd_without_its_footer_has_a_copy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cut.vhd");
+    let bytes = vec![0x5A; 64 << 10];
+    let mut file = Vhd::new(128 << 10, 64 << 10, 1)
+        .block(1, &bytes, 0..128)
+        .build();
+    file.truncate(file.len() - 512);
+    fs::write(&path, file).expect("room");
+    let image = open_disk(&path, &options()).expect("the copy serves");
+    assert_eq!(image.losses.len(), 1, "{:?}", image.losses);
+    let whole = image
+        .disk
+        .read_range(0..u64::MAX, usize::MAX)
+        .expect("sound");
+    assert!(whole[..64 << 10].iter().all(|byte| *byte == 0) && whole[64 << 10..] == bytes);
+}
+
+#[test]
+fn a_differencing_vhdx_is_both() {
+    const BLOCK: usize = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let pattern = |seed: u8| {
+        (0..BLOCK)
+            .map(|at| (at / 11) as u8 ^ seed)
+            .collect::<Vec<u8>>()
+    };
+    let base = Vhdx::new(4 << 20)
+        .block(0, &pattern(1))
+        .block(1, &pattern(2));
+    fs::write(at("base.vhdx"), base.build()).expect("room");
+    let over = Vhdx::new(4 << 20)
+        .parent("base.vhdx")
+        .partial(1, &pattern(3), 100..1999)
+        .block(2, &pattern(4));
+    fs::write(at("over.vhdx"), over.build()).expect("room");
+    let mut expected = [pattern(1), pattern(2), pattern(4), vec![0; BLOCK]].concat();
+    let own = 100 * 512..1999 * 512;
+    expected[BLOCK + own.start..BLOCK + own.end].copy_from_slice(&pattern(3)[own]);
+    check(&at("over.vhdx"), ImageKind::Vhdx, &expected);
+    if has_tool("qemu-img", "a VHDX of our own") {
+        // The base is sound to others, too; they read no differencing ones.
+        run_tool(
+            folder.path(),
+            "qemu-img",
+            &["convert", "-O", "raw", "base.vhdx", "base.raw"],
+        );
+        check(
+            &at("base.vhdx"),
+            ImageKind::Vhdx,
+            &fs::read(at("base.raw")).expect("converted"),
+        );
+    }
+}
+
+#[test]
+fn the_log_of_a_vhdx_is_read_over_the_file() {
+    const BLOCK: usize = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("torn.vhdx");
+    let pattern: Vec<u8> = (0..BLOCK).map(|at| (at / 13) as u8).collect();
+    let mut image = Vhdx::new(4 << 20).block(0, &pattern);
+    let second = image.append(&pattern);
+    let mut table = vec![0; 4096];
+    table[..8].copy_from_slice(&Vhdx::entry(6, second - BLOCK));
+    table[16..24].copy_from_slice(&Vhdx::entry(6, second));
+    let wrong = vec![0xFF; 4096];
+    let bat = Vhdx::BAT_AT as u64;
+    // The newest entry counts; one ends over the end of the ring, and one writes over zeros.
+    let image = image.log(
+        254,
+        &[
+            &[LogStep::Write(bat, wrong)],
+            &[
+                LogStep::Write(bat, table),
+                LogStep::Zero(second as u64 + 8192, 4096),
+            ],
+            &[
+                LogStep::Zero(second as u64, 8192),
+                LogStep::Write(second as u64, vec![0x77; 4096]),
+            ],
+        ],
+    );
+    let file = image.build();
+    fs::write(&path, &file).expect("room");
+    let mut third = pattern.clone();
+    third[..12288].fill(0);
+    third[..4096].fill(0x77);
+    let expected = [pattern, vec![0; BLOCK], third, vec![0; BLOCK]].concat();
+    check(&path, ImageKind::Vhdx, &expected);
+    assert!(
+        fs::read(&path).expect("our own") == file,
+        "nothing is written"
+    );
+    if has_tool("qemu-img", "the log of a VHDX") {
+        run_tool(
+            folder.path(),
+            "qemu-img",
+            &["check", "-r", "all", "torn.vhdx"],
+        );
+        run_tool(
+            folder.path(),
+            "qemu-img",
+            &["convert", "-O", "raw", "torn.vhdx", "played.raw"],
+        );
+        let played = fs::read(folder.path().join("played.raw")).expect("converted");
+        assert!(played == expected, "QEMU plays it back to the same disk");
+    }
 }

@@ -100,6 +100,34 @@ fn mbr_with_logical_partitions() {
     assert_eq!(evidence.losses.len(), 2, "{:?}", evidence.losses);
 }
 
+#[test]
+fn what_is_encrypted_or_dynamic_is_named() {
+    let mut disk = vec![0; 300 * SECTOR];
+    mbr_entry(&mut disk, 0, 0, 7, 10, 50);
+    mbr_entry(&mut disk, 0, 1, 0x42, 100, 50);
+    mbr_entry(&mut disk, 0, 2, 0x83, 200, 50);
+    place(&mut disk, 10, b"\xEB\x58\x90-FVE-FS-");
+    place(&mut disk, 200, b"LUKS\xBA\xBE");
+    let evidence = opened(disk);
+    let losses: Vec<_> = evidence
+        .losses
+        .iter()
+        .map(|loss| loss.error.to_string())
+        .collect();
+    assert_eq!(losses.len(), 4, "{losses:?}");
+    for (loss, word) in losses
+        .iter()
+        .zip(["dynamic disk", "BitLocker", "a partition", "LUKS"])
+    {
+        assert!(loss.contains(word), "{loss}");
+    }
+    let mut bare = vec![0; 100 * SECTOR];
+    place(&mut bare, 0, b"\xEB\x58\x90-FVE-FS-");
+    let evidence = opened(bare);
+    assert_eq!(ids(&evidence), ["at-0"]);
+    assert!(evidence.losses[0].error.to_string().contains("BitLocker"));
+}
+
 /// A disk with a GPT of one NTFS partition.
 fn gpt_disk(sector: usize) -> Vec<u8> {
     let volume = volume();

@@ -336,6 +336,9 @@ impl scelle_bundle::Source for &Item {
 fn kind_name(volume: &dyn Volume) -> &'static str {
     match volume.info().kind {
         VolumeKind::Ntfs => "ntfs",
+        VolumeKind::Fat => "fat",
+        VolumeKind::Exfat => "exfat",
+        VolumeKind::Ext => "ext",
         VolumeKind::Folder => "folder",
         VolumeKind::File => "file",
         _ => "other",

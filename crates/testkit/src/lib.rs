@@ -13,6 +13,7 @@ mod samples;
 mod tools;
 mod unpacked;
 mod usn;
+mod virtual_disk;
 mod volume;
 
 pub use corpus::{Corpus, unpack};
@@ -28,4 +29,5 @@ pub use samples::{Sample, testdata};
 pub use tools::{has_tool, run_tool};
 pub use unpacked::image;
 pub use usn::{UsnChange, UsnJournal};
+pub use virtual_disk::{LogStep, Vhd, Vhdx, seal_vhd, seal_vhdx};
 pub use volume::NtfsImage;

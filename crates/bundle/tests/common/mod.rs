@@ -45,6 +45,7 @@ pub(crate) fn item(path: &[u8], content: impl Into<Vec<u8>>) -> Item {
 pub(crate) fn entry(path: &[u8], number: u64) -> Entry {
     let path = EvidencePath::from_bytes(path);
     let times = Times {
+        is_local: false,
         created: Some(UtcNanos::from_filetime(133_000_000_000_000_001 + number)),
         modified: Some(UtcNanos::from_nanos(-1)),
         changed: Some(UtcNanos::from_filetime(u64::MAX)),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use scelle::{
     engine::{Progress, profile::Selector},
-    event::{EvidencePath, Moment, Precision, StreamId, UtcNanos},
+    event::{EvidencePath, Precision, StreamId, UtcNanos},
     evidence::{Entry, EntryKind, StreamInfo, StreamState, Volume},
 };
 use serde::Serialize;
@@ -150,7 +150,7 @@ fn list(
             };
             let modified = entry.times.modified.map_or_else(
                 || "-".to_owned(),
-                |at| Moment::Utc(at).to_iso(Precision::SECOND),
+                |at| entry.times.moment(at).to_iso(Precision::SECOND),
             );
             let deleted = if entry.deleted { "  (deleted)" } else { "" };
             let state = match stream.state {
@@ -173,7 +173,7 @@ fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Lin
     let time = |at: Option<UtcNanos>| {
         at.map(|at| {
             let whole = at.nanos() % 100 == 0;
-            Moment::Utc(at).to_iso(if whole {
+            entry.times.moment(at).to_iso(if whole {
                 Precision::FILETIME
             } else {
                 Precision::NANOSECOND

@@ -25,6 +25,7 @@ pub(crate) fn times(stated: &Metadata) -> Times {
     // A time that the system does not keep is an error of this call, not of the evidence.
     let at = |time: std::io::Result<SystemTime>| time.ok().map(utc);
     Times {
+        is_local: false,
         created: at(stated.created()),
         modified: at(stated.modified()),
         changed: changed(stated),

@@ -14,7 +14,7 @@ const PAGE_BYTES: u64 = 16 << 10;
 
 /// Units of an image, the last used ones. Threads that miss the same unit at once both make it.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     shards: [Mutex<Shard>; SHARDS],
 }
 
@@ -33,14 +33,14 @@ struct Unit {
 }
 
 impl Cache {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             shards: Default::default(),
         })
     }
 
     /// The unit `key` of a layer, made by `make` where it is not held.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         key: (u32, u64),
         unit_bytes: usize,
@@ -98,15 +98,24 @@ impl Shard {
 }
 
 /// Small reads of a file's tables, made of cached pages.
-pub(super) struct Pages {
-    pub(super) file: Arc<dyn ReadAt>,
-    pub(super) cache: Arc<Cache>,
-    pub(super) layer: u32,
+pub(crate) struct Pages {
+    pub(crate) file: Arc<dyn ReadAt>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) layer: u32,
 }
 
 impl Pages {
+    /// Pages of a file that is the only one of its cache.
+    pub(crate) fn new(file: Arc<dyn ReadAt>, cache: Arc<Cache>) -> Self {
+        Self {
+            file,
+            cache,
+            layer: 0,
+        }
+    }
+
     /// Fills `buf` from `offset`.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         what: &'static str,
         offset: u64,
@@ -140,7 +149,7 @@ impl Pages {
     }
 
     /// `N` bytes at `offset`.
-    pub(super) fn array<const N: usize>(
+    pub(crate) fn array<const N: usize>(
         &self,
         what: &'static str,
         offset: u64,

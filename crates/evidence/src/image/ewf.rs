@@ -491,10 +491,11 @@ fn section(file: &dyn ReadAt, at: u64) -> Result<Section, ReadError> {
     let size = u64::from_le_bytes(bytes[24..32].try_into().expect("eight bytes"));
     let start = at + DESCRIPTOR_BYTES as u64;
     // Some writers leave the size empty; the next section's offset says as much.
-    let end = if size >= DESCRIPTOR_BYTES as u64 {
-        at.saturating_add(size)
-    } else {
-        next
+    // No section reaches into the next one: what many of them claim is read once.
+    let end = match next {
+        _ if next <= at => at.saturating_add(size),
+        _ if size < DESCRIPTOR_BYTES as u64 => next,
+        _ => at.saturating_add(size).min(next),
     };
     Ok(Section {
         kind,

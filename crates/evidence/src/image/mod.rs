@@ -23,13 +23,16 @@ use std::{
 
 use scelle_formats::{ReadAt, ReadAtExt as _, ReadError};
 
-use self::{cache::Cache, mapped::Mapped};
+use self::mapped::Mapped;
 use crate::{EvidenceLoss, FileSource};
 
-pub(crate) use self::mapped::Joined;
+pub(crate) use self::{
+    cache::{Cache, Pages},
+    mapped::Joined,
+};
 
 /// A disk that rests on more others than this is made to keep us busy.
-const MAX_PARENTS: u32 = 32;
+const MAX_PARENTS: u32 = 16;
 /// More parts than a split image of any disk has.
 const MAX_PARTS: u32 = 20_000;
 

@@ -148,6 +148,13 @@ fn sparse(
         let why = format!("{len} bytes need {needed} blocks, its table has {entries}");
         opening.lose(damaged(what, at, &why));
     }
+    // Of entries that the file has no room for, none is asked for one by one.
+    let room = file.len().saturating_sub(table_at) / 4;
+    if room < entries.into() {
+        let why = format!("its table has {entries} entries, the file has room for {room}");
+        opening.lose(damaged(what, at, &why));
+    }
+    let entries = u32::try_from(room).unwrap_or(u32::MAX).min(entries);
     let parent = if has_parent {
         Some(parent(opening, &header)?)
     } else {

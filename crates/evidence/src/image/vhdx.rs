@@ -84,7 +84,12 @@ pub(super) fn open(opening: &mut Opening<'_>) -> Result<Arc<dyn ReadAt>, ReadErr
     } else {
         blocks + blocks.saturating_sub(1) / ratio
     };
-    if entries * 8 > regions.bat.end - regions.bat.start {
+    let room = regions
+        .bat
+        .end
+        .min(file.len())
+        .saturating_sub(regions.bat.start);
+    if entries * 8 > room {
         let why = format!("{} bytes need {entries} entries", items.len);
         return Err(damaged(
             "the block table of a VHDX",

@@ -28,7 +28,7 @@ const SECTOR: usize = 4096;
 const ENTRY_HEAD_BYTES: usize = 64;
 const DESCRIPTOR_BYTES: usize = 32;
 /// Hyper-V makes logs of 1 MiB.
-const MAX_LOG_BYTES: u64 = 64 << 20;
+const MAX_LOG_BYTES: u64 = 16 << 20;
 /// Checksums are taken over no more than so many times the log.
 const MAX_SUMMED: u64 = 8;
 const MAX_ZERO_RANGES: usize = 4096;

@@ -11,12 +11,12 @@ use crate::image::Joined;
 
 /// Which clusters a stream has, in the order of the stream.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Extents(Vec<Run>);
+pub(crate) struct Extents(Vec<Run>);
 
 impl Extents {
     /// Puts runs of any order together. Where a run lies on one that came before it in the
     /// stream, it is left out, and that is said.
-    pub(super) fn new(mut runs: Vec<Run>) -> (Self, Option<RunError>) {
+    pub(crate) fn new(mut runs: Vec<Run>) -> (Self, Option<RunError>) {
         let mut error = None;
         runs.sort_by_key(|run| run.vcn);
         let mut joined: Vec<Run> = Vec::with_capacity(runs.len());
@@ -44,6 +44,11 @@ impl Extents {
         }
         (Self(joined), error)
     }
+
+    /// The runs, in the order of the stream.
+    pub(crate) fn runs(&self) -> &[Run] {
+        &self.0
+    }
 }
 
 // A run decoder never lets the end of a run pass 64 bits.
@@ -53,14 +58,14 @@ fn end_of(run: &Run) -> u64 {
 
 /// A stream that lies in clusters of its volume.
 #[derive(Clone)]
-pub(super) struct ExtentStream {
-    pub(super) source: Arc<dyn ReadAt>,
-    pub(super) extents: Extents,
-    pub(super) cluster_bytes: u64,
+pub(crate) struct ExtentStream {
+    pub(crate) source: Arc<dyn ReadAt>,
+    pub(crate) extents: Extents,
+    pub(crate) cluster_bytes: u64,
     /// The logical length.
-    pub(super) real_bytes: u64,
+    pub(crate) real_bytes: u64,
     /// Zeros are read from here on.
-    pub(super) valid_bytes: u64,
+    pub(crate) valid_bytes: u64,
 }
 
 /// What lies at a place of a stream, up to `end`.
@@ -72,6 +77,12 @@ pub(super) struct Piece {
 }
 
 impl ExtentStream {
+    /// Where in its source a byte of the stream lies, where it has one.
+    pub(crate) fn place(&self, offset: u64) -> Option<u64> {
+        let piece = (offset < self.real_bytes).then(|| self.piece(offset))?;
+        (piece.kind == RangeKind::Data).then_some(piece.at)
+    }
+
     /// What lies at `offset`, which is before the logical end.
     pub(super) fn piece(&self, offset: u64) -> Piece {
         let of = |kind, at, end: u64| Piece {

@@ -354,6 +354,7 @@ fn times(created: u64, modified: u64, changed: u64, accessed: u64) -> Times {
     // Zero is "never", and no stamp.
     let at = |ticks: u64| (ticks != 0).then(|| UtcNanos::from_filetime(ticks));
     Times {
+        is_local: false,
         created: at(created),
         modified: at(modified),
         changed: at(changed),

@@ -41,6 +41,7 @@ use scelle_formats::{
     ntfs::{Attribute, Body, BootSector, COMPRESSED, ENCRYPTED, Run, kind, paths},
 };
 
+pub(crate) use self::extents::{ExtentStream, Extents};
 pub use self::file::EFS_STREAM;
 use self::{
     file::{FileParts, WOF_STREAM, raw_bytes, stream_of},

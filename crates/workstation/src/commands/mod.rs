@@ -7,6 +7,7 @@ mod parse;
 mod story;
 mod timeline;
 mod triage;
+mod verify_image;
 
 use anyhow::Result;
 use scelle_collector::{
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Collect(collect::Args),
     Profiles(profiles::Args),
     Verify(verify::Args),
+    VerifyImage(verify_image::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Extract(extract::Args),
@@ -46,6 +48,7 @@ impl Command {
             Self::Collect(args) => collect::run(&args, terminal),
             Self::Profiles(args) => profiles::run(&args, terminal),
             Self::Verify(args) => verify::run(&args, terminal),
+            Self::VerifyImage(args) => verify_image::run(&args, terminal),
             Self::Ls(args) => ls::run(&args, terminal),
             Self::Cat(args) => cat::run(&args, terminal),
             Self::Extract(args) => extract::run(&args, terminal),

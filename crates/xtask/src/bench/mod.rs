@@ -128,6 +128,7 @@ fn install_peers() -> anyhow::Result<PathBuf> {
 
 fn install_packages() -> anyhow::Result<()> {
     let packages = [
+        "ewf-tools",
         "ntfs-3g",
         "sleuthkit",
         "b3sum",
@@ -164,6 +165,16 @@ fn make_data(data: &Path) -> anyhow::Result<()> {
     };
     piece("volume.raw", &|part| {
         tree::ntfs_volume(part, &data.join("mount"), FILES)
+    })?;
+    piece("volume.E01", &|part| {
+        let (volume, target) = (data.join("volume.raw"), part.display().to_string());
+        let volume = volume.display().to_string();
+        // One segment, as fast as it packs.
+        let how = [
+            "-q", "-u", "-c", "fast", "-S", "64GiB", "-t", &target, &volume,
+        ];
+        run("ewfacquire", &how)?;
+        fs::rename(format!("{target}.E01"), part).context("naming it")
     })?;
     piece("mft.bin", &|part| {
         let volume = data.join("volume.raw").display().to_string();
@@ -255,6 +266,33 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
             ours: body("volume.raw"),
             theirs: Side::new(format!("fls -r -m / {d}/volume.raw > {o}/peer.body")),
             counts: None,
+        },
+        Row {
+            id: "walk-e01",
+            work: "the same volume inside E01 to bodyfile",
+            peer: "`fls -r -m /` on the E01",
+            goal: (1.0, None),
+            ours: body("volume.E01"),
+            theirs: Side::new(format!("fls -r -m / {d}/volume.E01 > {o}/peer.body")),
+            counts: None,
+        },
+        Row {
+            id: "walk-e01-raw",
+            work: "the same volume inside E01 to bodyfile",
+            peer: "our own walk of the raw volume",
+            goal: (3.0, Some(3.0)),
+            ours: body("volume.E01"),
+            theirs: body("volume.raw"),
+            counts: Some((
+                format!(
+                    "{} && wc -l < {o}/timeline.body",
+                    body("volume.E01").command
+                ),
+                format!(
+                    "{} && wc -l < {o}/timeline.body",
+                    body("volume.raw").command
+                ),
+            )),
         },
         Row {
             id: "evtx-jsonl",
