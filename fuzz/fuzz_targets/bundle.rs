@@ -1,8 +1,8 @@
-//! Hostile bundles: any bytes as one, and a sealed one with hostile patches.
+//! Hostile bundles: any bytes as one, a sealed one with hostile patches, and one that was cut.
 
 use std::sync::{Arc, Once};
 
-use scelle_bundle::{Bundle, Verdict, VerifyOptions, verify};
+use scelle_bundle::{Bundle, SealKey, Verdict, VerifyOptions, salvage, verify};
 use scelle_formats::{Bytes, ReadAtExt};
 
 use crate::patch::patches;
@@ -36,7 +36,35 @@ pub fn patched(data: &[u8]) {
     }
 }
 
+/// A sealed bundle, cut and then patched: what is salvaged of it is a sound salvage.
+pub fn cut(data: &[u8]) {
+    let Some((place, rest)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    let mut bytes = SEALED.to_vec();
+    bytes.truncate(usize::from(u16::from_le_bytes(*place)) % bytes.len());
+    for (place, patch) in patches(rest) {
+        let at = place % bytes.len().max(1);
+        let end = bytes.len().min(at + patch.len());
+        if at < end {
+            bytes[at..end].copy_from_slice(&patch[..end - at]);
+        }
+    }
+    save(&bytes);
+}
+
+/// Salvages what can be.
+fn save(bytes: &[u8]) {
+    let key = SealKey::generate("fuzz", 1_767_225_600).expect("a key");
+    let Ok((_, saved)) = salvage(&Bytes(bytes), Vec::new(), key, "fuzz") else {
+        return;
+    };
+    let answer = verify(&Bytes(saved), &VerifyOptions::default()).expect("no option is wrong");
+    assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
+}
+
 fn check(bytes: Vec<u8>) {
+    save(&bytes);
     let source = Arc::new(Bytes(bytes));
     let answer = verify(source.as_ref(), &VerifyOptions::default()).expect("no option is wrong");
     let unsealed = matches!(answer.verdict, Verdict::Broken | Verdict::Unfinished);

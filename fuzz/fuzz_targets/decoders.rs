@@ -44,6 +44,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("evidence.patched-image", image::patched),
         Decoder::new("bundle.verify", bundle::any),
         Decoder::new("bundle.patched", bundle::patched),
+        Decoder::new("bundle.salvage", bundle::cut),
         Decoder::new("codec.lznt1", codec::lznt1),
         Decoder::new("codec.xpress", codec::xpress),
         Decoder::new("codec.lzx", codec::lzx),

@@ -2,13 +2,14 @@
 
 use std::io;
 
-use scelle_formats::Digests;
+use scelle_formats::{Digests, ReadAt, ReadAtExt as _};
 
 use crate::{
     Error, Output,
     checkpoint::Segments,
     codec::{Block, Method, SEGMENT_BYTES},
     ledger::{Compressed, Lines},
+    reader::Found,
     zip::{Directory, Facts},
 };
 
@@ -53,6 +54,45 @@ impl<W: Output> Archive<W> {
             members: 0,
             segments: Vec::new(),
         }
+    }
+
+    /// Goes on with an archive of which `written` bytes are there, whose hash is `hasher`; its
+    /// members are told by [`known`](Self::known).
+    pub(crate) fn resume(out: W, folder: &str, hasher: blake3::Hasher, written: u64) -> Self {
+        Self {
+            hasher,
+            written,
+            ..Self::new(out, folder)
+        }
+    }
+
+    /// Notes a member that is there already; a checkpoint has its segments.
+    pub(crate) fn known(&mut self, kind: Kind, name: &str, facts: &Facts) {
+        self.note(kind, name, 0, facts, vec![]);
+    }
+
+    /// Writes a payload member whose compressed bytes lie in another archive.
+    pub(crate) fn copy(
+        &mut self,
+        name: &str,
+        found: &Found,
+        source: &dyn ReadAt,
+        segments: &[u64],
+    ) -> Result<(), Error> {
+        let offset = self.len();
+        let full = format!("{}{name}", self.folder);
+        found.facts.local(&full, &mut self.buffer);
+        let (mut at, end) = (found.data_at, found.data_at + found.facts.compressed);
+        let mut step = vec![0; BUFFER_BYTES];
+        while at < end {
+            let count = (end - at).min(BUFFER_BYTES as u64) as usize;
+            source.read_exact_at("a member", at, &mut step[..count])?;
+            self.put(&step[..count])?;
+            at += count as u64;
+        }
+        found.facts.descriptor(&mut self.buffer);
+        self.note(Kind::Payload, name, offset, &found.facts, segments.to_vec());
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> u64 {

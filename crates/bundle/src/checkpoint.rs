@@ -74,6 +74,17 @@ pub(crate) fn write(head: &Head, since: &Since) -> Vec<u8> {
     out
 }
 
+/// Reads what a checkpoint says of the archive, and none of its lines.
+pub(crate) fn read_head(text: &[u8]) -> Result<Head, String> {
+    text.split(|byte| *byte == b'\n')
+        .next()
+        .and_then(|head| head.strip_suffix(b","))
+        .ok_or_else(|| "it has no head".to_owned())
+        .and_then(|head| {
+            serde_json::from_slice(&[head, b"}"].concat()).map_err(|error| error.to_string())
+        })
+}
+
 /// Reads a checkpoint; `line` gets each list's number in [`LISTS`] and its lines.
 pub(crate) fn read(
     text: &[u8],
@@ -81,12 +92,8 @@ pub(crate) fn read(
 ) -> Result<Head, String> {
     let bad = |what: &str| format!("its text is not as it is written: {what}");
     let mut lines = text.split(|byte| *byte == b'\n');
-    let head = lines
-        .next()
-        .and_then(|head| head.strip_suffix(b","))
-        .ok_or_else(|| bad("head"))?;
-    let head: Head =
-        serde_json::from_slice(&[head, b"}"].concat()).map_err(|error| bad(&error.to_string()))?;
+    let head = read_head(text).map_err(|what| bad(&what))?;
+    lines.next();
     for (number, name) in LISTS.iter().enumerate() {
         let open = lines.next().ok_or_else(|| bad(name))?;
         if open != format!("\"{name}\":[").as_bytes() {

@@ -23,7 +23,7 @@ pub(crate) const DICTIONARY_BYTES: usize = 32 << 10;
 const DEFLATE_LEVEL: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
 /// The largest window that a frame may ask for: 8 MiB. What is written here asks for 2 MiB.
-const ZSTD_WINDOW_LOG: u32 = 23;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 23;
 /// A final deflate block that holds nothing. Put after a segment that is not the last, it ends
 /// the stream if, and only if, the segment ended between two blocks and on a byte.
 const EMPTY_FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
@@ -41,6 +41,12 @@ pub enum Compression {
 }
 
 impl Compression {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Deflate, Self::Zstd, Self::Store]
+            .into_iter()
+            .find(|one| one.name() == name)
+    }
+
     pub(crate) fn method(self) -> Method {
         match self {
             Self::Deflate => Method::Deflate,

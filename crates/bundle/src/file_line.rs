@@ -6,7 +6,9 @@
 //! (`…_bytes`).
 
 use scelle_event::{EvidencePath, Precision, UtcNanos, json};
-use scelle_evidence::{Attributes, Entry, EntryKind, FileId, NamedTimes, StreamState, Times};
+use scelle_evidence::{
+    Attributes, Details, Entry, EntryKind, FileId, NamedTimes, StreamState, Times,
+};
 use scelle_formats::{Digests, ntfs::ReparsePoint};
 use serde::Deserialize;
 
@@ -100,6 +102,35 @@ pub(crate) fn write(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
+}
+
+/// Appends the line of a member that stood whole behind the last checkpoint of a cut bundle: its
+/// name is the member's, and of holes and times nothing is known.
+pub(crate) fn write_unvouched(out: &mut Vec<u8>, member: &str, digests: &Digests) {
+    let label = member.strip_prefix("data/").unwrap_or(member);
+    let (volume, path) = label.split_once('/').unwrap_or(("", label));
+    let entry = Entry {
+        path: EvidencePath::from_bytes(path.as_bytes()),
+        kind: EntryKind::File,
+        id: None,
+        times: Times::default(),
+        names: Vec::new(),
+        attributes: Attributes(0),
+        deleted: false,
+        orphan: false,
+        link_target: None,
+        details: Details::default(),
+        streams: Vec::new(),
+    };
+    let content = Content {
+        size: digests.size,
+        logical: Ok(*digests),
+        stored: None,
+        unread: Vec::new(),
+    };
+    write(out, volume, &entry, None, member, &content);
+    out.pop();
+    out.extend_from_slice(b",\"vouched\":false}");
 }
 
 pub(crate) fn write_key(out: &mut Vec<u8>, key: &str) {
@@ -231,6 +262,8 @@ pub(crate) struct FileLine {
     details: DetailsLine,
     times: TimesLine,
     names: Vec<NameLine>,
+    /// `false` in a salvage, of a member that no checkpoint vouches for; else left out.
+    pub(crate) vouched: Option<bool>,
 }
 
 /// What the member holds, where it is not the logical stream.

@@ -7,7 +7,9 @@
 mod archive;
 mod checkpoint;
 mod codec;
+mod cut;
 mod details_line;
+mod ends;
 mod error;
 mod file_line;
 mod key;
@@ -17,6 +19,8 @@ mod open;
 mod output;
 mod reader;
 mod records;
+mod resume;
+mod salvage;
 mod seal;
 mod stored;
 mod text;
@@ -25,6 +29,7 @@ mod writer;
 mod zip;
 
 pub use codec::Compression;
+pub use cut::{Covered, Cut};
 pub use error::Error;
 pub use key::{Certificate, SealKey};
 pub use open::Bundle;
@@ -33,9 +38,10 @@ pub use records::{
     Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
     VolumeRecord,
 };
+pub use salvage::{Salvage, salvage};
 pub use seal::Sealed;
 pub use text::grouped;
 pub use verify::{
     Problem, Scope, Signer, Verdict, Verification, VerifyOptions, verify, verify_bag,
 };
-pub use writer::{Added, BundleWriter, Options, Source, Stream};
+pub use writer::{Added, BundleWriter, Listener, Logged, Options, Source, Stream};

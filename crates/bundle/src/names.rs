@@ -42,11 +42,24 @@ impl Names {
             attempt += 1;
             name = marked(&wanted, clash, entry.id, attempt);
         }
-        self.files.insert(folded_key(&name));
+        self.insert(&name);
+        name
+    }
+
+    /// Takes a name that was assigned before; whether it is free.
+    pub(crate) fn admit(&mut self, name: &str) -> bool {
+        let is_free = self.clash(name).is_none();
+        if is_free {
+            self.insert(name);
+        }
+        is_free
+    }
+
+    fn insert(&mut self, name: &str) {
+        self.files.insert(folded_key(name));
         for (at, _) in name.match_indices('/') {
             self.folders.insert(folded_key(&name[..at]));
         }
-        name
     }
 
     /// Where the component ends that can't be, if there is one: a file of the same folded name,

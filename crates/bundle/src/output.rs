@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Seek as _, Write},
     path::{Path, PathBuf},
 };
 
@@ -50,9 +50,7 @@ impl PartialFile {
     /// # Errors
     /// [`Error::Exists`] for what must not be replaced, [`Error::Create`] for what the system says.
     pub fn create(path: &Path, replace: bool) -> Result<Self, Error> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = partial_of(path);
         if !replace && fs::symlink_metadata(path).is_ok() {
             return Err(Error::Exists(path.to_owned()));
         }
@@ -63,7 +61,7 @@ impl PartialFile {
         } else {
             options.create_new(true);
         }
-        match options.open(&partial) {
+        match options.open(&partial).and_then(hold) {
             Ok(file) => Ok(Self {
                 file,
                 partial,
@@ -78,6 +76,40 @@ impl PartialFile {
                 source,
             }),
         }
+    }
+
+    /// Opens what is there of a file that was not finished.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where it was finished, [`Error::Create`] for what the system says: there
+    /// is none, or it can't be written.
+    pub fn reopen(path: &Path) -> Result<Self, Error> {
+        let partial = partial_of(path);
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(Error::Exists(path.to_owned()));
+        }
+        let opened = OpenOptions::new().read(true).write(true).open(&partial);
+        match opened.and_then(hold) {
+            Ok(file) => Ok(Self {
+                file,
+                partial,
+                path: path.to_owned(),
+                replace: false,
+            }),
+            Err(source) => Err(Error::Create {
+                path: partial,
+                source,
+            }),
+        }
+    }
+
+    /// Cuts it after so many bytes, and writes on there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)?;
+        self.file.seek(io::SeekFrom::Start(bytes)).map(drop)
     }
 
     /// Puts all of it on the device and gives it its name.
@@ -108,6 +140,22 @@ impl PartialFile {
     pub fn partial_path(&self) -> &Path {
         &self.partial
     }
+}
+
+/// Takes the file for this process alone, where the system can: two that write on the same bundle
+/// would destroy it. Windows would keep readers away as well, so there it is left.
+fn hold(file: File) -> io::Result<File> {
+    #[cfg(unix)]
+    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        return Err(io::Error::other("another collection is writing it"));
+    }
+    Ok(file)
+}
+
+fn partial_of(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    PathBuf::from(partial)
 }
 
 impl Write for PartialFile {

@@ -4,6 +4,7 @@ use scelle_formats::{ReadAt, ReadAtExt as _};
 
 use crate::{
     codec::{Method, SEGMENT_BYTES},
+    ends,
     zip::{self, Directory, Facts},
 };
 
@@ -313,50 +314,140 @@ impl Members<'_> {
     }
 }
 
-/// Decodes a member whose size nobody stated, to find where it ends: compressed bytes, bytes,
-/// CRC. `None` where it is cut, or stored (which shows no end).
-pub(crate) fn decode_at(
+/// The longest local header: fixed part, name, Zip64 field.
+const HEADER_BYTES: usize = 30 + 1024;
+
+/// A whole member that was found by its local header; its name is with the bundle's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) facts: Facts,
+    pub(crate) offset: u64,
+    pub(crate) data_at: u64,
+    pub(crate) end: u64,
+}
+
+/// The member whose local header is at `at`, written as it should be; `compressed` says how many
+/// bytes it takes where its header does not, and is found by decoding where nobody knows.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn member_at(
     source: &dyn ReadAt,
-    method: Method,
-    data_at: u64,
-) -> Option<(u64, u64, u32)> {
-    use std::io::Read as _;
-    let mut input = std::io::BufReader::new(SourceReader {
-        source,
-        at: data_at,
-    });
-    let mut crc = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    match method {
-        Method::Store => None,
-        // Whether another frame follows is not to be seen in front of a descriptor.
-        Method::Zstd => None,
-        Method::Deflate => {
-            let mut decoder = flate2::bufread::DeflateDecoder::new(&mut input);
-            loop {
-                let count = decoder.read(&mut buffer).ok()?;
-                if count == 0 {
-                    break;
-                }
-                crc.update(&buffer[..count]);
-                size += count as u64;
-            }
-            Some((decoder.total_in(), size, crc.finalize()))
-        }
-    }
-}
-
-/// A source read from a place on.
-struct SourceReader<'a> {
-    source: &'a dyn ReadAt,
     at: u64,
+    compressed: Option<u64>,
+) -> Result<Found, String> {
+    let end = at.saturating_add(HEADER_BYTES as u64);
+    let header = source
+        .read_range(at..end, HEADER_BYTES)
+        .map_err(|error| error.to_string())?;
+    let (mut facts, name, length) =
+        zip::parse_local(&header).ok_or("no member's header is there")?;
+    let name = name.to_owned();
+    let data_at = at.saturating_add(length as u64);
+    if zip::local_has_descriptor(&header) {
+        let compressed = match compressed {
+            Some(compressed) => compressed,
+            None => ends::find_end(source, facts.method, data_at)?.ok_or("it is cut")?,
+        };
+        facts = read_descriptor(source, facts, data_at, compressed)?;
+    }
+    let mut canonical = Vec::new();
+    facts.local(&name, &mut canonical);
+    let end = facts
+        .span(&name)
+        .and_then(|span| span.checked_add(at))
+        .filter(|end| *end <= source.len())
+        .ok_or("it is cut")?;
+    if !header.starts_with(&canonical) {
+        return Err("its local header is not in the one form".into());
+    }
+    Ok(Found {
+        name,
+        facts,
+        offset: at,
+        data_at,
+        end,
+    })
 }
 
-impl std::io::Read for SourceReader<'_> {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.source.read_at(self.at, out)?;
-        self.at += count as u64;
-        Ok(count)
+/// What the header at `at` says of the member's name, whether or not the member is whole.
+pub(crate) fn name_at(source: &dyn ReadAt, at: u64) -> Option<String> {
+    let end = at.saturating_add(HEADER_BYTES as u64);
+    let header = source.read_range(at..end, HEADER_BYTES).ok()?;
+    zip::parse_local(&header).map(|(_, name, _)| name.to_owned())
+}
+
+/// The facts that stand behind a member's data.
+fn read_descriptor(
+    source: &dyn ReadAt,
+    facts: Facts,
+    data_at: u64,
+    compressed: u64,
+) -> Result<Facts, String> {
+    let at = data_at.saturating_add(compressed);
+    let tail = source
+        .read_range(at..at.saturating_add(24), 24)
+        .map_err(|error| error.to_string())?;
+    // The local header says which form it has; that is checked when the header is made again.
+    zip::parse_descriptor(&tail)
+        .into_iter()
+        .find_map(|(crc32, said, size)| {
+            let facts = Facts {
+                method: facts.method,
+                crc32,
+                compressed,
+                size,
+            };
+            let mut canonical = Vec::new();
+            facts.descriptor(&mut canonical);
+            (said == compressed && !canonical.is_empty() && tail.starts_with(&canonical))
+                .then_some(facts)
+        })
+        .ok_or_else(|| "its descriptor is not there".into())
+}
+
+impl Found {
+    /// A whole member of at most `cap` bytes, its CRC checked.
+    pub(crate) fn read(&self, source: &dyn ReadAt, cap: u64) -> Result<Vec<u8>, String> {
+        if self.facts.size > cap {
+            return Err(format!(
+                "it claims {} bytes, more than the {cap} that it may have",
+                self.facts.size
+            ));
+        }
+        let mut bytes = Vec::new();
+        self.decode(source, &mut |piece| bytes.extend_from_slice(piece))?;
+        Ok(bytes)
+    }
+
+    /// Decodes it as one stream, and checks size and CRC.
+    pub(crate) fn decode(
+        &self,
+        source: &dyn ReadAt,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), String> {
+        let mut crc = crc32fast::Hasher::new();
+        let (mut at, end) = (self.data_at, self.data_at + self.facts.compressed);
+        self.facts.method.decode(
+            self.facts.size,
+            true,
+            &mut |buffer| {
+                let count = (end - at).min(buffer.len() as u64) as usize;
+                let count = source
+                    .read_full_at(at, &mut buffer[..count])
+                    .map_err(|error| error.to_string())?;
+                at += count as u64;
+                Ok(count)
+            },
+            &mut |piece| {
+                crc.update(piece);
+                output(piece);
+            },
+        )?;
+        if crc.finalize() != self.facts.crc32 {
+            return Err("its CRC does not fit its bytes".into());
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use scelle_event::{Coverage, json};
+use scelle_event::{Coverage, Outcome, json};
 use serde::{Deserialize, Serialize};
 
 /// The number of the format that this version writes and reads.
@@ -141,6 +141,27 @@ pub(crate) fn write_coverage(out: &mut Vec<u8>, coverage: &Coverage) {
     out.extend_from_slice(b",\"detail\":");
     write_optional(out, coverage.detail.as_deref());
     out.push(b'}');
+}
+
+/// What a line of `records/coverage.jsonl` is about.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CoverageLine {
+    pub(crate) target: String,
+    pub(crate) path: Option<String>,
+    outcome: String,
+}
+
+impl CoverageLine {
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line)
+            .map_err(|error| format!("a line of coverage can't be read: {error}"))
+    }
+
+    pub(crate) fn is_loss(&self) -> Result<bool, String> {
+        let known = Outcome::ALL.iter().find(|one| one.name() == self.outcome);
+        let known = known.ok_or_else(|| format!("the outcome {:?} is unknown", self.outcome))?;
+        Ok(known.is_loss())
+    }
 }
 
 /// A loss that was met while collecting: a line of `records/warnings.jsonl`.

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    io,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -48,6 +49,22 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// And this long.
     pub checkpoint_time: Duration,
+    /// Hears of each checkpoint once it is on the device, with all before it.
+    pub logged: Option<Listener>,
+}
+
+/// Hears of checkpoints.
+pub type Listener = Box<dyn FnMut(&Logged) -> io::Result<()> + Send>;
+
+/// A checkpoint that is on the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its number.
+    pub checkpoint: u64,
+    /// BLAKE3 of its text, in hex.
+    pub blake3: String,
+    /// Lines of coverage so far: the plan's cursor.
+    pub cursor: u64,
 }
 
 impl Options {
@@ -61,6 +78,7 @@ impl Options {
             incident: None,
             checkpoint_bytes: 64 << 20,
             checkpoint_time: Duration::from_secs(30),
+            logged: None,
         }
     }
 }
@@ -109,16 +127,16 @@ pub struct Added {
 pub struct BundleWriter<W> {
     pub(crate) archive: Archive<W>,
     pub(crate) options: Options,
-    names: Names,
+    pub(crate) names: Names,
     pub(crate) files: Ledger,
     pub(crate) coverage: Ledger,
     pub(crate) warnings: Ledger,
     pub(crate) audit: Ledger,
-    chain: AuditChain,
-    since: Since,
-    checkpoints: u64,
-    previous: Option<blake3::Hash>,
-    last_checkpoint: (u64, Instant),
+    pub(crate) chain: AuditChain,
+    pub(crate) since: Since,
+    pub(crate) checkpoints: u64,
+    pub(crate) previous: Option<blake3::Hash>,
+    pub(crate) last_checkpoint: (u64, Instant),
     /// Name and SHA-256 of each tag file.
     pub(crate) tags: Vec<(String, [u8; 32])>,
     /// Bytes of each payload manifest; both have lines of one length.
@@ -126,20 +144,35 @@ pub struct BundleWriter<W> {
     pub(crate) payload_files: u64,
     pub(crate) payload_bytes: u64,
     pub(crate) losses: u64,
+    /// Lines of coverage.
+    pub(crate) cursor: u64,
     line: Vec<u8>,
 }
 
-const FILES: usize = 1;
-const COVERAGE: usize = 2;
-const WARNINGS: usize = 3;
-const AUDIT: usize = 4;
+pub(crate) const FILES: usize = 1;
+pub(crate) const COVERAGE: usize = 2;
+pub(crate) const WARNINGS: usize = 3;
+pub(crate) const AUDIT: usize = 4;
 
 impl<W: Output> BundleWriter<W> {
     /// Begins a bundle.
     ///
     /// # Errors
     /// [`Error::Name`] for a name that is no plain folder; what the output and the key say.
-    pub fn create(out: W, mut options: Options) -> Result<Self, Error> {
+    pub fn create(out: W, options: Options) -> Result<Self, Error> {
+        let mut writer = Self::begin(out, options)?;
+        let name = writer.options.name.clone();
+        writer.act(&Act {
+            action: "start",
+            subject: &name,
+            way: None,
+            detail: None,
+        });
+        Ok(writer)
+    }
+
+    /// Writes what stands before the payload.
+    pub(crate) fn begin(out: W, mut options: Options) -> Result<Self, Error> {
         if !is_plain(&options.name) {
             return Err(Error::Name(options.name));
         }
@@ -152,8 +185,18 @@ impl<W: Output> BundleWriter<W> {
             .map_err(|error| Error::format(error.to_string()))?;
         text.push(b'\n');
         let certificate = options.key.certificate()?;
-        let mut writer = Self {
-            archive: Archive::new(out, &options.name),
+        let archive = Archive::new(out, &options.name);
+        let mut writer = Self::around(archive, options);
+        writer.put_tag("bagit.txt", Method::Deflate, BAGIT.as_bytes())?;
+        writer.put_tag("records/collection.json", Method::Deflate, &text)?;
+        writer.put_tag(SIGNER, Method::Deflate, certificate.as_bytes())?;
+        Ok(writer)
+    }
+
+    /// A writer that has written nothing yet.
+    pub(crate) fn around(archive: Archive<W>, options: Options) -> Self {
+        Self {
+            archive,
             options,
             names: Names::default(),
             files: Ledger::default(),
@@ -170,19 +213,9 @@ impl<W: Output> BundleWriter<W> {
             payload_files: 0,
             payload_bytes: 0,
             losses: 0,
+            cursor: 0,
             line: Vec::new(),
-        };
-        writer.put_tag("bagit.txt", Method::Deflate, BAGIT.as_bytes())?;
-        writer.put_tag("records/collection.json", Method::Deflate, &text)?;
-        writer.put_tag(SIGNER, Method::Deflate, certificate.as_bytes())?;
-        let name = writer.options.name.clone();
-        writer.act(&Act {
-            action: "start",
-            subject: &name,
-            way: None,
-            detail: None,
-        });
-        Ok(writer)
+        }
     }
 
     /// Adds streams in order: reads, hashes, compresses on the caller's rayon pool; the bytes
@@ -217,8 +250,17 @@ impl<W: Output> BundleWriter<W> {
     }
 
     /// Writes a line of coverage: for what was asked for and is no stream of the plan.
-    pub fn cover(&mut self, coverage: &Coverage) {
+    ///
+    /// # Errors
+    /// When a checkpoint is due and the output takes no more.
+    pub fn cover(&mut self, coverage: &Coverage) -> Result<(), Error> {
+        self.note_coverage(coverage);
+        self.checkpoint_if_due()
+    }
+
+    fn note_coverage(&mut self, coverage: &Coverage) {
         self.losses += u64::from(coverage.outcome.is_loss());
+        self.cursor += 1;
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         records::write_coverage(&mut line, coverage);
@@ -228,7 +270,15 @@ impl<W: Output> BundleWriter<W> {
     }
 
     /// Writes a warning.
-    pub fn warn(&mut self, loss: &CollectionLoss) {
+    ///
+    /// # Errors
+    /// When a checkpoint is due and the output takes no more.
+    pub fn warn(&mut self, loss: &CollectionLoss) -> Result<(), Error> {
+        self.note_loss(loss);
+        self.checkpoint_if_due()
+    }
+
+    fn note_loss(&mut self, loss: &CollectionLoss) {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         records::write_loss(&mut line, loss);
@@ -301,14 +351,14 @@ impl<W: Output> BundleWriter<W> {
         match &taken.content {
             Some(content) => {
                 for (offset, length) in &content.unread {
-                    self.warn(&CollectionLoss {
+                    self.note_loss(&CollectionLoss {
                         path: Some(id.clone()),
                         range: Some(*offset..offset + length),
                         cause: first.clone().unwrap_or_default(),
                     });
                 }
             }
-            None => self.warn(&CollectionLoss {
+            None => self.note_loss(&CollectionLoss {
                 path: Some(id.clone()),
                 range: None,
                 cause: first.clone().unwrap_or_default(),
@@ -323,7 +373,7 @@ impl<W: Output> BundleWriter<W> {
                 detail: first.as_deref(),
             },
         );
-        self.cover(&Coverage {
+        self.note_coverage(&Coverage {
             target: stream.target.clone().into_owned(),
             path: Some(id),
             outcome: taken.outcome,
@@ -374,13 +424,19 @@ impl<W: Output> BundleWriter<W> {
         self.files.push(&line);
         push_line(&mut self.since[FILES], &line);
         self.line = line;
-        // 64 hex digits, two blanks, the name, the line's end.
-        self.manifest_bytes += 64 + 2 + member.len() as u64 + 1;
-        self.payload_files += 1;
-        self.payload_bytes += match &content.stored {
+        let bytes = match &content.stored {
             Some((_, digests)) => digests.size,
             None => content.size,
         };
+        self.count_file(member, bytes);
+    }
+
+    /// Counts a payload file for the manifests.
+    pub(crate) fn count_file(&mut self, member: &str, bytes: u64) {
+        // 64 hex digits, two blanks, the name, the line's end.
+        self.manifest_bytes += 64 + 2 + member.len() as u64 + 1;
+        self.payload_files += 1;
+        self.payload_bytes += bytes;
     }
 
     pub(crate) fn put_tag(
@@ -394,7 +450,7 @@ impl<W: Output> BundleWriter<W> {
         Ok(())
     }
 
-    fn checkpoint_if_due(&mut self) -> Result<(), Error> {
+    pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
         let waiting: usize = self.since.iter().map(Vec::len).sum();
         let (length, at) = self.last_checkpoint;
         let is_due = waiting >= WAITING_BYTES
@@ -424,13 +480,22 @@ impl<W: Output> BundleWriter<W> {
         };
         let text = checkpoint::write(&head, &self.since);
         self.since.iter_mut().for_each(Vec::clear);
-        self.previous = Some(blake3::hash(&text));
+        let hash = blake3::hash(&text);
+        self.previous = Some(hash);
         let signature = self.options.key.sign(&text)?;
         let method = if last { Method::Store } else { Method::Deflate };
         let name = format!("records/checkpoints/{:06}", self.checkpoints);
         self.put_tag(&format!("{name}.json"), method, &text)?;
         self.put_tag(&format!("{name}.asc"), method, signature.as_bytes())?;
         self.archive.sync()?;
+        if let Some(logged) = &mut self.options.logged {
+            logged(&Logged {
+                checkpoint: self.checkpoints,
+                blake3: hash.to_hex().to_string(),
+                cursor: self.cursor,
+            })
+            .map_err(Error::Write)?;
+        }
         self.last_checkpoint = (self.archive.len(), Instant::now());
         Ok(())
     }
@@ -457,7 +522,7 @@ fn is_encrypted(stream: &Stream<'_>) -> bool {
     info.is_some_and(|info| matches!(info.state, StreamState::Encrypted { .. }))
 }
 
-fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
+pub(crate) fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
     lines.extend_from_slice(line);
     lines.push(b'\n');
 }

@@ -21,7 +21,7 @@ const LIMIT_32: u64 = 0xFFFF_FFFF;
 const LIMIT_16: u64 = 0xFFFF;
 
 const LOCAL: u32 = 0x0403_4B50;
-const DESCRIPTOR: u32 = 0x0807_4B50;
+pub(crate) const DESCRIPTOR: u32 = 0x0807_4B50;
 const CENTRAL: u32 = 0x0201_4B50;
 const END: u32 = 0x0605_4B50;
 const ZIP64_END: u32 = 0x0606_4B50;
@@ -342,6 +342,20 @@ pub(crate) fn parse_local(bytes: &[u8]) -> Option<(Facts, &str, usize)> {
         size: u64::from(get32(bytes, 22)),
     };
     Some((facts, name, LOCAL_BYTES + name_bytes + extra_bytes))
+}
+
+/// What a descriptor at the beginning of `bytes` says in each of its two forms: CRC, compressed
+/// size, size.
+pub(crate) fn parse_descriptor(bytes: &[u8]) -> Vec<(u32, u64, u64)> {
+    let mut forms = Vec::new();
+    if bytes.len() >= 16 && get32(bytes, 0) == DESCRIPTOR {
+        let (compressed, size) = (get32(bytes, 8).into(), get32(bytes, 12).into());
+        forms.push((get32(bytes, 4), compressed, size));
+        if bytes.len() >= 24 {
+            forms.push((get32(bytes, 4), get64(bytes, 8), get64(bytes, 16)));
+        }
+    }
+    forms
 }
 
 /// Whether a local header says that a descriptor follows the data.

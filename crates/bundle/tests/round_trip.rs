@@ -396,7 +396,8 @@ fn a_full_disk_is_an_error_at_every_byte() {
         .map(|number| item(format!("f{number}").as_bytes(), noise(number, 70_000)))
         .collect();
     let whole = write(&items).1.len();
-    for left in (0..whole).step_by(whole / 23) {
+    // Another run is some bytes longer or shorter: keys and times differ.
+    for left in (0..whole - 1_000).step_by(whole / 23) {
         let outcome =
             BundleWriter::create(Full { left }, options("test-bundle")).and_then(|mut writer| {
                 writer.add_all(items.len(), |index| &items[index], |_| {})?;

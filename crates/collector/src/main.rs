@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use scelle_collector::{
     Common, Exit, Terminal,
-    commands::{cat, collect, hash, ls, profiles, verify},
+    commands::{cat, collect, hash, ls, profiles, salvage, verify},
     terminal,
 };
 
@@ -25,6 +25,7 @@ struct Cli {
 enum Command {
     Collect(collect::Args),
     Profiles(profiles::Args),
+    Salvage(salvage::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -48,6 +49,7 @@ fn dispatch(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
     match cli.command.unwrap_or(Command::Collect(cli.collect)) {
         Command::Collect(args) => collect::run(&args, terminal),
         Command::Profiles(args) => profiles::run(&args, terminal),
+        Command::Salvage(args) => salvage::run(&args, terminal),
         Command::Verify(args) => verify::run(&args, terminal),
         Command::Ls(args) => ls::run(&args, terminal),
         Command::Cat(args) => cat::run(&args, terminal),

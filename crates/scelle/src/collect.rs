@@ -12,19 +12,22 @@ use std::{
 
 use jiff::Timestamp;
 use scelle_bundle::{
-    BundleWriter, Collection, CollectionLoss, Compression, Options, Output, PartialFile, SealKey,
-    Sealed, Stream, Tool, VolumeRecord,
+    BundleWriter, Collection, CollectionLoss, Compression, Listener, Options, Output, PartialFile,
+    SealKey, Sealed, Stream, Tool, VolumeRecord,
 };
 use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
 use scelle_event::{Coverage, EvidencePath, Tlp};
 use scelle_evidence::{Entry, EvidenceLoss, Volume, VolumeKind};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
 
-use crate::{Source, open_file};
+use crate::{
+    Source, open_file,
+    resume::{Known, SideFile},
+};
 
 /// The creation time of run keys, in seconds since 1970: 2026-01-01. It is the release's and not
 /// the host's clock, which may be wrong.
-const RUN_KEY_CREATED: u32 = 1_767_225_600;
+pub(crate) const RUN_KEY_CREATED: u32 = 1_767_225_600;
 const RUN_KEY_USER: &str = "Scelle run key";
 /// Streams that are handed to the writer at once; about 1 KiB each is held meanwhile.
 const BATCH: usize = 1024;
@@ -49,6 +52,8 @@ pub struct Order {
     pub compression: Compression,
     /// The key that seals; without one a key is made for this run.
     pub key: Option<SealKey>,
+    /// Checkpoints are at most so many bytes apart; without it, as far as is usual.
+    pub checkpoint_bytes: Option<u64>,
 }
 
 impl Order {
@@ -63,6 +68,7 @@ impl Order {
             incident: None,
             compression: Compression::default(),
             key: None,
+            checkpoint_bytes: None,
         }
     }
 }
@@ -112,7 +118,12 @@ pub enum CollectError {
     #[error(transparent)]
     Bundle(#[from] scelle_bundle::Error),
     /// Writing a named bundle failed.
-    #[error("{}: {source}; what was written stays as {}", path.display(), partial.display())]
+    #[error(
+        "{}: {source}; what was written stays as {}: make room or bring the place back and go on \
+         with collect --resume, or salvage it",
+        path.display(),
+        partial.display()
+    )]
     Writing {
         /// The bundle's final name.
         path: PathBuf,
@@ -120,6 +131,14 @@ pub enum CollectError {
         partial: PathBuf,
         /// Why.
         source: scelle_bundle::Error,
+    },
+    /// What is there is not what the collection can go on with.
+    #[error("{}: {why}", path.display())]
+    Resume {
+        /// The bundle's final name.
+        path: PathBuf,
+        /// Why.
+        why: String,
     },
 }
 
@@ -140,7 +159,7 @@ pub fn collect(
     match destination {
         Destination::Stdout => {
             let (mut collected, mut out) =
-                write(source, plan, order, Stdout(io::stdout()), progress)?;
+                write(source, plan, order, Stdout(io::stdout()), None, progress)?;
             out.flush().map_err(scelle_bundle::Error::Write)?;
             collected.path = None;
             Ok(collected)
@@ -153,9 +172,11 @@ pub fn collect(
                 partial,
                 source,
             };
-            let written = write(source, plan, order, file, progress)
+            let side = SideFile::new(&path, plan, &order);
+            let written = write(source, plan, order, file, Some(side.clone()), progress)
                 .and_then(|(collected, file)| Ok((collected, file.commit()?)));
             let (mut collected, path) = written.map_err(failed)?;
+            side.remove();
             collected.path = Some(path);
             Ok(collected)
         }
@@ -167,8 +188,21 @@ fn write<W: Output>(
     plan: &Plan,
     order: Order,
     out: W,
+    side: Option<SideFile>,
     progress: &Progress,
 ) -> Result<(Collected, W), scelle_bundle::Error> {
+    let options = options(source, plan, order, side)?;
+    let writer = BundleWriter::create(out, options)?;
+    fill(source, plan, writer, Known::default(), progress)
+}
+
+/// How the writer is set up.
+pub(crate) fn options(
+    source: &Source,
+    plan: &Plan,
+    order: Order,
+    side: Option<SideFile>,
+) -> Result<Options, scelle_bundle::Error> {
     let collection = collection(source, plan, &order);
     let key = match order.key {
         Some(key) => key,
@@ -177,7 +211,19 @@ fn write<W: Output>(
     let mut options = Options::new(order.name, collection, key);
     options.compression = order.compression;
     options.incident = order.incident;
-    let mut writer = BundleWriter::create(out, options)?;
+    options.checkpoint_bytes = order.checkpoint_bytes.unwrap_or(options.checkpoint_bytes);
+    options.logged = side.map(|side| -> Listener { Box::new(move |logged| side.write(logged)) });
+    Ok(options)
+}
+
+/// Writes what the bundle doesn't know yet, and seals it.
+pub(crate) fn fill<W: Output>(
+    source: &Source,
+    plan: &Plan,
+    mut writer: BundleWriter<W>,
+    mut known: Known,
+    progress: &Progress,
+) -> Result<(Collected, W), scelle_bundle::Error> {
     progress.begin("collecting", plan.bytes, plan.streams);
 
     let evidence = source.evidence();
@@ -190,12 +236,16 @@ fn write<W: Output>(
     ) {
         let volume = volume.map(|number| evidence.volumes[number].as_ref());
         let (line, coverage) = structural_loss(volume, loss);
-        writer.warn(&line);
+        if !known.has_warning() {
+            writer.warn(&line)?;
+        }
         keep(&mut shown, coverage);
         structural += 1;
     }
     for line in &plan.coverage {
-        writer.cover(line);
+        if !known.has(&line.target, line.path.as_deref()) {
+            writer.cover(line)?;
+        }
         keep(&mut shown, line.clone());
     }
 
@@ -203,14 +253,22 @@ fn write<W: Output>(
     let mut result = Ok(());
     plan.visit(evidence, &mut |step| {
         match step {
-            Step::Take(planned) => batch.push(Item {
-                volume: evidence.volumes[planned.volume].clone(),
-                planned,
-            }),
+            Step::Take(planned) => {
+                let volume = evidence.volumes[planned.volume].clone();
+                let id = || planned.id(volume.as_ref()).to_string();
+                if known.is_empty() || !known.has(&planned.target, Some(&id())) {
+                    batch.push(Item { volume, planned });
+                } else {
+                    progress.advance(stored_bytes(planned.info()), 1);
+                }
+            }
+            Step::Leave(line) if known.has(&line.target, line.path.as_deref()) => {
+                keep(&mut shown, line);
+            }
             Step::Leave(line) => {
                 // In the order of the plan: what was visited before is written before.
-                result = add(&mut writer, &mut batch, &mut shown, progress);
-                writer.cover(&line);
+                result = add(&mut writer, &mut batch, &mut shown, progress)
+                    .and_then(|()| writer.cover(&line));
                 keep(&mut shown, line);
             }
         }
@@ -272,7 +330,7 @@ fn keep(shown: &mut Vec<Coverage>, line: Coverage) {
     }
 }
 
-fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Coverage>) -> Collected {
+pub(crate) fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Coverage>) -> Collected {
     Collected {
         path: None,
         root: sealed.root,
@@ -351,7 +409,6 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
         ("max_file_bytes", profile.limits.max_file_bytes),
         ("max_total_bytes", profile.limits.max_total_bytes),
     ];
-    let text = serde_json::to_vec(profile).expect("a profile is plain data");
     let volumes = source.evidence().volumes.iter();
     Collection {
         tlp: order.tlp.name().to_owned(),
@@ -364,7 +421,7 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
         operator: order.operator.clone(),
         source: order.source.clone(),
         plan: scelle_bundle::Plan {
-            blake3: Some(hex(&scelle_formats::Digests::of(&text).blake3)),
+            blake3: Some(plan_hash(plan)),
             profiles: profile.name.split('+').map(str::to_owned).collect(),
             limits: limits
                 .into_iter()
@@ -381,6 +438,12 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
             .collect(),
         ..Collection::default()
     }
+}
+
+/// The hash of what was asked for: profile and limits.
+pub(crate) fn plan_hash(plan: &Plan) -> String {
+    let text = serde_json::to_vec(&plan.profile).expect("a profile is plain data");
+    hex(&scelle_formats::Digests::of(&text).blake3)
 }
 
 fn volume_record(volume: &dyn Volume) -> VolumeRecord {
@@ -425,7 +488,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len() * 2);
     scelle_event::json::write_hex(&mut out, bytes);
     String::from_utf8(out).expect("hex is text")

@@ -45,6 +45,7 @@
 #[cfg(feature = "timeline")]
 mod analyse;
 mod collect;
+mod resume;
 mod source;
 mod verify;
 
@@ -60,6 +61,7 @@ pub use scelle_timeline as timeline;
 #[cfg(feature = "timeline")]
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
 pub use collect::{CollectError, Collected, Destination, Order, collect};
+pub use resume::{resume, salvage};
 pub use scelle_bundle::{Certificate, SealKey, Verdict, Verification, VerifyOptions};
 pub use scelle_parallel::use_threads;
 pub use source::{

@@ -18,7 +18,6 @@ use crate::{
     reader::{ArchiveReader, Member},
     records::AuditChain,
     text::hex,
-    writer::SIGNER,
 };
 
 /// Bytes of the archive that are hashed at a time.
@@ -80,7 +79,7 @@ impl Check<'_> {
         let read = |name: &str, limit: u64| self.read_tag(&tags, name, limit);
         let manifest = read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT)
             .ok_or_else(|| "without its tag manifest nothing can be checked".to_owned())?;
-        let certificate = read(SIGNER, ARMOUR_LIMIT);
+        let signers = self.read_signers(&tags);
         let signature = tags
             .last()
             .filter(|member| member.name.starts_with("signatures/"))
@@ -89,16 +88,17 @@ impl Check<'_> {
             &Seal {
                 manifest: &manifest,
                 signature: signature.as_ref().map(|(name, text)| (*name, &text[..])),
-                certificate: certificate.as_deref(),
+                signers: &signers,
             },
             verification,
             self.problems,
         );
-        let prefixes = self.check_checkpoints(&tags, signer.as_ref());
-        let (lists, prefixes) = prefixes;
+        let (lists, prefixes) = self.check_checkpoints(&tags, &signers);
+        let salvaged = self.check_salvaged(&tags, verification);
         let expected = Expected {
             lists: &lists,
             tags: &tags,
+            salvaged: salvaged.as_ref(),
         };
         let (_, outcome) = rayon::join(
             || self.check_prefixes(&prefixes),
@@ -118,6 +118,9 @@ impl Check<'_> {
             verification,
             self.problems,
         );
+        if let Some(salvaged) = salvaged {
+            verification.notes = salvaged.tell(verification.files);
+        }
         Ok(signer)
     }
 
@@ -190,7 +193,7 @@ impl Check<'_> {
         Ok(String::new())
     }
 
-    fn read_tag(&self, tags: &[Member], name: &str, limit: u64) -> Option<Vec<u8>> {
+    pub(super) fn read_tag(&self, tags: &[Member], name: &str, limit: u64) -> Option<Vec<u8>> {
         let Some(member) = tags::find(tags, name) else {
             self.problems.of(name, "it is missing");
             return None;
@@ -204,6 +207,19 @@ impl Check<'_> {
             .ok()
     }
 
+    /// The certificates of the keys that sign, in the order in which they come into force.
+    fn read_signers(&self, tags: &[Member]) -> Vec<(u64, Certificate)> {
+        tags::signers(tags, "records/")
+            .filter_map(|member| {
+                let text = self.read_member(member, ARMOUR_LIMIT)?;
+                let read = Certificate::read(&text);
+                read.map_err(|error| self.problems.of(&member.name, error.to_string()))
+                    .ok()
+                    .map(|certificate| (member.offset, certificate))
+            })
+            .collect()
+    }
+
     /// Checks the chain of checkpoints, and gathers the segments that they list.
     ///
     /// Gives the BLAKE3 of each list's lines over all checkpoints, and what each says of the
@@ -211,7 +227,7 @@ impl Check<'_> {
     fn check_checkpoints(
         &mut self,
         tags: &[Member],
-        signer: Option<&Certificate>,
+        signers: &[(u64, Certificate)],
     ) -> ([blake3::Hash; LISTS.len()], Vec<(String, Head)>) {
         let mut lists: [blake3::Hasher; LISTS.len()] = Default::default();
         let mut heads = Vec::new();
@@ -234,8 +250,9 @@ impl Check<'_> {
             if file.is_none() {
                 self.problems.of(&signature, "it is missing");
             }
-            if let (Some(signer), Some(file)) = (
-                signer,
+            let in_force = signers.iter().rev().find(|(at, _)| *at < member.offset);
+            if let (Some((_, signer)), Some(file)) = (
+                in_force,
                 file.and_then(|member| self.read_member(member, ARMOUR_LIMIT)),
             ) && let Err(what) = signer.check(&text, &file)
             {
@@ -313,16 +330,20 @@ impl Check<'_> {
         }
     }
 
-    /// Checks a tag file to its last byte; gives its hashes. `lines` sees each of its lines.
+    /// Checks a tag file to its last byte; gives its hashes. `chain` follows its lines; `begin`
+    /// says how many of its first bytes have which BLAKE3.
     pub(super) fn hash_tag(
         &self,
         member: &Member,
         chain: Option<&mut AuditChain>,
+        begin: Option<(u64, blake3::Hash)>,
     ) -> Option<scelle_formats::Digests> {
         let name = &member.name;
         let mut hasher = Hasher::new();
         let mut crc = crc32fast::Hasher::new();
         let mut lines = chain.map(|chain| (chain, Vec::new(), false));
+        let mut left = begin.map_or(0, |(length, _)| length);
+        let mut first = blake3::Hasher::new();
         let none = Vec::new();
         let segments = self.segments.get(name).unwrap_or(&none);
         let outcome = self
@@ -333,6 +354,9 @@ impl Check<'_> {
                     .decode(self.folder, member, segments, &mut |bytes| {
                         hasher.update(bytes);
                         crc.update(bytes);
+                        let own = left.min(bytes.len() as u64) as usize;
+                        first.update(&bytes[..own]);
+                        left -= own as u64;
                         if let Some((chain, line, is_broken)) = &mut lines {
                             *is_broken |= !follow(chain, line, bytes);
                         }
@@ -349,6 +373,12 @@ impl Check<'_> {
             self.problems.of(
                 name,
                 "its lines are not chained: one was altered or taken out",
+            );
+        }
+        if begin.is_some_and(|(_, hash)| left > 0 || first.finalize() != hash) {
+            self.problems.of(
+                name,
+                "it does not begin with the lines of the salvaged checkpoints",
             );
         }
         Some(hasher.finish())

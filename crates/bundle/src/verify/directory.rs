@@ -13,7 +13,10 @@ use super::{
     Problems, Scope, Verification, VerifyOptions, conclude,
     tags::{self, Seal},
 };
-use crate::{file_line::FileLine, key::ARMOUR_LIMIT, names, text::hex, writer::SIGNER};
+use crate::{
+    Certificate, cut::is_signer, file_line::FileLine, key::ARMOUR_LIMIT, names, salvage, text::hex,
+    writer::SIGNER,
+};
 
 const STEP_BYTES: usize = 1 << 20;
 
@@ -25,14 +28,27 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
         problems: &problems,
     };
     let manifest = bag.read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT);
-    let certificate = bag.read(SIGNER, ARMOUR_LIMIT);
+    let signers: Vec<_> = manifest.as_deref().map_or_else(Vec::new, |manifest| {
+        let names = manifest.split(|byte| *byte == b'\n').filter_map(split_line);
+        names
+            .map(|(_, name)| name)
+            .filter(|name| *name == SIGNER || is_signer(name))
+            .filter_map(|name| {
+                let text = bag.read(name, ARMOUR_LIMIT)?;
+                let read = Certificate::read(&text);
+                read.map_err(|error| problems.of(name, error.to_string()))
+                    .ok()
+                    .map(|certificate| (0, certificate))
+            })
+            .collect()
+    });
     let signature = bag.signature();
     let signer = manifest.as_ref().and_then(|manifest| {
         tags::check_seal(
             &Seal {
                 manifest,
                 signature: signature.as_ref().map(|(name, text)| (&**name, &text[..])),
-                certificate: certificate.as_deref(),
+                signers: &signers,
             },
             &mut verification,
             &problems,
@@ -47,6 +63,13 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
         .hash("manifest-blake3.txt")
         .map(|digests| hex(&digests.blake3));
     let collection = bag.read(tags::COLLECTION, tags::COLLECTION_LIMIT);
+    // That a salvage keeps what vouches is checked in its archive; here it is only told.
+    if folder.join(salvage::FOLDER).is_dir() {
+        verification.is_salvage = true;
+        verification
+            .notes
+            .push("it is a salvage: check its archive to learn what is vouched for".into());
+    }
     let bag_info = bag.read(tags::BAG_INFO, ARMOUR_LIMIT);
     tags::check_words(
         collection.as_deref(),

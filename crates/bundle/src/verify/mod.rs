@@ -7,6 +7,7 @@
 mod archive;
 mod directory;
 mod payload;
+mod salvaged;
 mod tags;
 mod unfinished;
 
@@ -118,6 +119,9 @@ pub struct Verification {
     pub files: u64,
     /// Payload bytes, before compression.
     pub bytes: u64,
+    /// Of a salvage: what is vouched for, and what is missing.
+    notes: Vec<String>,
+    is_salvage: bool,
 }
 
 impl Verification {
@@ -134,6 +138,8 @@ impl Verification {
             vouched_by: Vec::new(),
             files: 0,
             bytes: 0,
+            notes: Vec::new(),
+            is_salvage: false,
         }
     }
 }
@@ -256,6 +262,14 @@ fn conclude(
     } else {
         Verdict::Sealed
     };
+    if verification.is_salvage && verification.verdict != Verdict::Broken {
+        verification.verdict = Verdict::Unfinished;
+        let notes = std::mem::take(&mut verification.notes).into_iter();
+        verification
+            .problems
+            .extend(notes.map(|what| Problem { member: None, what }));
+        return verification;
+    }
     if verification.verdict == Verdict::SignerUnknown && !options.trust.is_empty() {
         verification.problems.push(Problem {
             member: None,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rayon::prelude::*;
 use scelle_formats::Digests;
 
-use super::{archive::Check, tags};
+use super::{archive::Check, salvaged::Salvaged, tags};
 use crate::{
     checkpoint::LISTS,
     codec::{Method, SEGMENT_BYTES},
@@ -32,6 +32,8 @@ pub(super) struct Expected<'a> {
     /// BLAKE3 of the lines of each list over all checkpoints.
     pub(super) lists: &'a [blake3::Hash; LISTS.len()],
     pub(super) tags: &'a [Member],
+    /// What the cut bundle's checkpoints say, where this is a salvage of one.
+    pub(super) salvaged: Option<&'a Salvaged>,
 }
 
 /// What the payload came to.
@@ -82,7 +84,7 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
             batch
                 .par_iter()
                 .with_max_len(1)
-                .for_each(|item| check_item(check, item));
+                .for_each(|item| check_item(check, item, expected.salvaged));
             batch.clear();
             batch_bytes = 0;
         }
@@ -97,7 +99,10 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
         .map(|member| {
             let mut chain = AuditChain::default();
             let is_audit = member.name == "records/audit.jsonl";
-            check.hash_tag(member, is_audit.then_some(&mut chain))
+            let begin = expected
+                .salvaged
+                .and_then(|salvaged| salvaged.list(&member.name));
+            check.hash_tag(member, is_audit.then_some(&mut chain), begin)
         })
         .collect();
     let mut tag_hashes = Vec::new();
@@ -128,7 +133,7 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
     })
 }
 
-fn check_item(check: &Check<'_>, item: &Item) {
+fn check_item(check: &Check<'_>, item: &Item, salvaged: Option<&Salvaged>) {
     let name = &item.member.name;
     let problem = |what: String| check.problems.of_payload(item.number, name, what);
     let line = match FileLine::parse(&item.line) {
@@ -140,6 +145,10 @@ fn check_item(check: &Check<'_>, item: &Item) {
             "records/files.jsonl has {:?} in its place",
             line.member
         ));
+    }
+    let is_vouched = salvaged.is_none_or(|salvaged| item.number < salvaged.files);
+    if (line.vouched != Some(false)) != is_vouched {
+        problem("records/files.jsonl does not say truly whether it is vouched for".into());
     }
     let Some((sha256, blake3)) = line.member_hashes() else {
         return problem("records/files.jsonl has no hash of what is stored".into());

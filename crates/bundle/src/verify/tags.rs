@@ -6,7 +6,8 @@ use scelle_formats::Digests;
 
 use super::{Problems, Signer, Verification};
 use crate::{
-    Certificate, Collection, FORMAT, VerifyOptions, reader::Member, text::hex, writer::SIGNER,
+    Certificate, Collection, FORMAT, VerifyOptions, cut::signer_name, reader::Member, salvage,
+    text::hex, writer::SIGNER,
 };
 
 /// The most bytes that each file which is read whole may have.
@@ -38,6 +39,10 @@ pub(super) struct Order {
     checkpoints: u64,
     /// A checkpoint's text was seen and its signature must follow.
     wants_signature: bool,
+    /// How many certificates of resumed runs were seen.
+    resumed: u64,
+    has_payload: bool,
+    salvaged: Salvaged,
     /// How many of [`BEHIND`] are passed.
     behind: usize,
     is_last_done: bool,
@@ -57,6 +62,13 @@ impl Order {
             } else {
                 Err(format!("{first} must stand here"))
             };
+        }
+        if let Some(name) = name.strip_prefix(salvage::FOLDER)
+            && self.behind == 0
+            && self.checkpoints == 0
+            && !self.has_payload
+        {
+            return self.salvaged.next(name);
         }
         if self.wants_signature {
             self.wants_signature = false;
@@ -89,6 +101,11 @@ impl Order {
             return Ok(());
         }
         if name.starts_with("data/") && self.behind == 0 {
+            self.has_payload = true;
+            return Ok(());
+        }
+        if name == signer_name(self.resumed + 2) && self.behind == 0 {
+            self.resumed += 1;
             return Ok(());
         }
         let expected = BEHIND.get(self.behind).copied();
@@ -108,7 +125,9 @@ impl Order {
 
     /// Says what is missing at the end.
     pub(super) fn finish(&self) -> Result<(), &'static str> {
-        if self.signatures == 1 {
+        if self.salvaged.wants_signature {
+            Err("a salvaged checkpoint lacks its signature")
+        } else if self.signatures == 1 {
             Ok(())
         } else if self.has_manifest {
             Err("the signature is missing")
@@ -118,12 +137,49 @@ impl Order {
     }
 }
 
+/// The records that a salvage keeps of the cut bundle.
+#[derive(Default)]
+struct Salvaged {
+    count: usize,
+    resumed: u64,
+    checkpoints: u64,
+    wants_signature: bool,
+}
+
+impl Salvaged {
+    fn next(&mut self, name: &str) -> Result<(), String> {
+        let at = self.count;
+        self.count += 1;
+        let number = self.checkpoints;
+        let wanted = match at {
+            0 => "collection.json".to_owned(),
+            1 => "signer.cert.asc".to_owned(),
+            _ if self.wants_signature => format!("checkpoints/{number:06}.asc"),
+            _ if Some(name) == signer_name(self.resumed + 2).strip_prefix("records/") => {
+                self.resumed += 1;
+                return Ok(());
+            }
+            _ => {
+                self.checkpoints += 1;
+                format!("checkpoints/{:06}.json", number + 1)
+            }
+        };
+        self.wants_signature = at > 1 && !self.wants_signature;
+        if name == wanted {
+            Ok(())
+        } else {
+            Err(format!("{}{wanted} must stand here", salvage::FOLDER))
+        }
+    }
+}
+
 /// The seal: the tag manifest, the signature over it, the certificate of who signed.
 pub(super) struct Seal<'a> {
     pub(super) manifest: &'a [u8],
     /// Name and text of the signature.
     pub(super) signature: Option<(&'a str, &'a [u8])>,
-    pub(super) certificate: Option<&'a [u8]>,
+    /// The certificates of the keys that sign, in the order in which they come into force.
+    pub(super) signers: &'a [(u64, Certificate)],
 }
 
 /// Checks the seal; gives the signer where the signature is sound.
@@ -135,17 +191,8 @@ pub(super) fn check_seal(
     let digests = Digests::of(seal.manifest);
     verification.root = Some(hex(&digests.blake3));
     verification.root_sha256 = Some(hex(&digests.sha256));
-    let certificate = match seal.certificate.map(Certificate::read) {
-        Some(Ok(certificate)) => certificate,
-        Some(Err(error)) => {
-            problems.of(SIGNER, error.to_string());
-            return None;
-        }
-        None => {
-            problems.of(SIGNER, "it is missing");
-            return None;
-        }
-    };
+    // What is missing or wrong of a certificate is told where it is read.
+    let (_, certificate) = seal.signers.last()?;
     let Some((name, text)) = seal.signature else {
         problems.note("the signature is missing");
         return None;
@@ -162,7 +209,7 @@ pub(super) fn check_seal(
         fingerprint: certificate.fingerprint(),
         user_id: certificate.user_id(),
     });
-    Some(certificate)
+    Some(certificate.clone())
 }
 
 /// Compares the tag manifest with what the tag files hash to, in writing order; there is no hash
@@ -229,12 +276,17 @@ pub(super) fn check_words(
             }
             if collection.part != 1
                 || collection.resumes.is_some()
-                || collection.salvage.is_some()
                 || collection.session_packets_sha256.is_some()
             {
                 problems.of(
                     COLLECTION,
                     "it is of a kind of bundle that this version does not check",
+                );
+            }
+            if collection.salvage.is_some() != verification.is_salvage {
+                problems.of(
+                    COLLECTION,
+                    "it does not say truly whether the bundle is a salvage",
                 );
             }
             verification.tlp = Some(collection.tlp);
@@ -262,6 +314,19 @@ pub(super) fn check_words(
     if value("Scelle-TLP") != verification.tlp.as_deref() {
         problems.of(BAG_INFO, "its TLP label is not the collection's");
     }
+}
+
+/// The members that are certificates of the keys that sign, in order.
+pub(super) fn signers<'a>(
+    tags: &'a [Member],
+    folder: &'static str,
+) -> impl Iterator<Item = &'a Member> {
+    tags.iter().filter(move |member| {
+        let name = member.name.strip_prefix(folder);
+        name.is_some_and(|name| {
+            !name.contains('/') && name.starts_with("signer") && name.ends_with(".cert.asc")
+        })
+    })
 }
 
 /// The tag files, found by name.

@@ -1,21 +1,9 @@
 //! A bundle that lacks its end: what it still holds, and what of it is vouched for.
 
-use scelle_formats::{ReadAt, ReadAtExt as _};
+use scelle_formats::ReadAt;
 
 use super::{Problem, Signer, Verdict, Verification, VerifyOptions};
-use crate::{
-    Certificate, checkpoint,
-    codec::Method,
-    key::ARMOUR_LIMIT,
-    reader::decode_at,
-    writer::SIGNER,
-    zip::{self, Facts},
-};
-
-/// The longest local header: fixed part, name, Zip64 field.
-const HEADER_BYTES: usize = 30 + 1024;
-/// The most bytes of a checkpoint that are read.
-const CHECKPOINT_LIMIT: u64 = 64 << 20;
+use crate::{Cut, reader};
 
 /// Answers for an archive without a sound end: `what` is wrong with the end.
 ///
@@ -26,38 +14,27 @@ pub(super) fn check(
     mut verification: Verification,
     options: &VerifyOptions,
 ) -> Verification {
-    let walk = Walk::run(source);
-    verification.verdict = match walk.stopped {
-        Stop::NoBundle | Stop::Sealed => Verdict::Broken,
-        Stop::Cut => Verdict::Unfinished,
-    };
     let mut problems = vec![what];
-    match walk.stopped {
-        Stop::NoBundle => problems.push("it does not begin as a bundle does".into()),
-        Stop::Sealed => {
-            problems.push("its seal is there, and what follows is not as written".into())
-        }
-        Stop::Cut => {
-            verification.files = walk.files;
-            problems.push(format!(
-                "the collection was cut off: {} whole members are there, the tag manifest is not",
-                walk.members
-            ));
-            problems.push(match walk.vouched {
-                Some((number, length)) => format!(
-                    "checkpoint {number} vouches for the first {length} bytes, by the key {} \
-                     that travels with it",
-                    walk.signer
-                        .as_ref()
-                        .map_or("", |signer| &signer.fingerprint)
-                ),
-                None => "no checkpoint vouches for any of it".into(),
+    verification.verdict = match Cut::survey(source) {
+        Ok(cut) => tell(&cut, &mut problems, &mut verification),
+        Err(error) => {
+            problems.push(error.to_string());
+            problems.push("no checkpoint vouches for any of it".into());
+            let begins = reader::member_at(source, 0, None).is_ok_and(|member| {
+                let name = member.name.split_once('/');
+                name.is_some_and(|(folder, name)| {
+                    name == "bagit.txt" && crate::writer::is_plain(folder)
+                })
             });
-            if options.root.is_some() {
-                problems.push("without its tag manifest it has no root to compare".into());
+            if begins {
+                Verdict::Unfinished
+            } else {
+                Verdict::Broken
             }
-            verification.signers.extend(walk.signer);
         }
+    };
+    if verification.verdict == Verdict::Unfinished && options.root.is_some() {
+        problems.push("without its tag manifest it has no root to compare".into());
     }
     verification.problems = problems
         .into_iter()
@@ -66,151 +43,52 @@ pub(super) fn check(
     verification
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    NoBundle,
-    Cut,
-    Sealed,
-}
-
-/// What a walk from header to header finds.
-struct Walk {
-    stopped: Stop,
-    members: u64,
-    files: u64,
-    signer: Option<Signer>,
-    /// The last checkpoint whose signature, chain and prefix are sound, and its prefix.
-    vouched: Option<(u64, u64)>,
-}
-
-impl Walk {
-    fn run(source: &dyn ReadAt) -> Self {
-        let mut walk = Self {
-            stopped: Stop::NoBundle,
-            members: 0,
-            files: 0,
-            signer: None,
-            vouched: None,
-        };
-        let mut certificate: Option<Certificate> = None;
-        let mut waiting: Option<(u64, Vec<u8>)> = None;
-        let mut previous: Option<String> = None;
-        let mut prefix = Prefix::default();
-        let mut at = 0;
-        while let Some((name, facts, data_at, end)) = next_member(source, at) {
-            let Some((folder, name)) = name.split_once('/') else {
-                break;
-            };
-            if walk.members == 0 && (name != "bagit.txt" || !crate::writer::is_plain(folder)) {
-                break;
-            }
-            walk.stopped = Stop::Cut;
-            walk.members += 1;
-            walk.files += u64::from(name.starts_with("data/"));
-            if name.starts_with("signatures/") {
-                walk.stopped = Stop::Sealed;
-                break;
-            }
-            if name == SIGNER {
-                certificate = read(source, &facts, data_at, ARMOUR_LIMIT)
-                    .and_then(|text| Certificate::read(&text).ok());
-            } else if name.starts_with("records/checkpoints/") && name.ends_with(".json") {
-                waiting = read(source, &facts, data_at, CHECKPOINT_LIMIT).map(|text| (at, text));
-            } else if name.starts_with("records/checkpoints/")
-                && let (Some((offset, text)), Some(certificate)) = (waiting.take(), &certificate)
-                && let Some(file) = read(source, &facts, data_at, ARMOUR_LIMIT)
-                && certificate.check(&text, &file).is_ok()
-                && let Ok(head) = checkpoint::read(&text, |_, _| Ok(()))
-                && head.length == offset
-                && head.previous == previous
-                && prefix.hash(source, offset).as_deref() == Some(&*head.blake3)
-            {
-                walk.vouched = Some((head.checkpoint, head.length));
-                previous = Some(blake3::hash(&text).to_hex().to_string());
-                walk.signer = Some(Signer {
-                    fingerprint: certificate.fingerprint(),
-                    user_id: certificate.user_id(),
-                });
-            }
-            at = end;
+/// Says what is there; gives the verdict.
+fn tell(cut: &Cut<'_>, problems: &mut Vec<String>, verification: &mut Verification) -> Verdict {
+    let (mut files, mut is_sealed) = (0u64, false);
+    let rest = cut.visit_rest(&mut |found| {
+        let name = &found.name[cut.folder.len()..];
+        files += u64::from(name.starts_with("data/"));
+        is_sealed |= name.starts_with("signatures/");
+        Ok(())
+    });
+    verification.tlp = Some(cut.collection.tlp.clone());
+    (verification.files, verification.bytes) = cut.vouched();
+    for (certificate, ..) in &cut.signers {
+        verification.signers.push(Signer {
+            fingerprint: certificate.fingerprint(),
+            user_id: certificate.user_id(),
+        });
+    }
+    if is_sealed {
+        problems.push("its seal is there, and what follows is not as written".into());
+        return Verdict::Broken;
+    }
+    problems
+        .push("the collection was cut off: the tag manifest and its signature are missing".into());
+    problems.push(match cut.marks.last() {
+        Some(mark) => format!(
+            "checkpoint {} vouches for the first {} bytes and the {} payload files in them, by the \
+             key {} that travels with it",
+            mark.head.checkpoint,
+            mark.head.length,
+            verification.files,
+            cut.signers[mark.signer].0.fingerprint()
+        ),
+        None => "no checkpoint vouches for any of it".into(),
+    });
+    let is_complete = cut.marks.last().is_some_and(|mark| mark.head.last);
+    match rest {
+        _ if is_complete => {
+            problems.push("all that was collected is vouched for; only the end is missing".into());
         }
-        walk
+        Ok((at, ..)) => problems.push(format!(
+            "not vouched for: {files} whole payload files behind that, and the last {} bytes; \
+             missing: whatever else the plan asked for",
+            cut.source.len() - at
+        )),
+        Err(what) => problems.push(what),
     }
-}
-
-/// The member whose local header is at `at`: name, facts, where its data begins, where it ends.
-/// `None` where no whole member is there.
-fn next_member(source: &dyn ReadAt, at: u64) -> Option<(String, Facts, u64, u64)> {
-    let end = at.checked_add(HEADER_BYTES as u64)?;
-    let header = source.read_range(at..end, HEADER_BYTES).ok()?;
-    let (mut facts, name, length) = zip::parse_local(&header)?;
-    let name = name.to_owned();
-    let data_at = at.checked_add(length as u64)?;
-    if zip::local_has_descriptor(&header) {
-        // The size is in the descriptor behind the data; its end shows by decoding.
-        let (compressed, size, crc32) = decode_at(source, facts.method, data_at)?;
-        facts = Facts {
-            method: facts.method,
-            crc32,
-            compressed,
-            size,
-        };
-    }
-    let mut descriptor = Vec::new();
-    facts.descriptor(&mut descriptor);
-    let end = data_at
-        .checked_add(facts.compressed)?
-        .checked_add(descriptor.len() as u64)?;
-    if end > source.len() {
-        return None;
-    }
-    Some((name, facts, data_at, end))
-}
-
-fn read(source: &dyn ReadAt, facts: &Facts, data_at: u64, cap: u64) -> Option<Vec<u8>> {
-    if facts.size > cap {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    let mut at = data_at;
-    let end = data_at + facts.compressed;
-    facts
-        .method
-        .decode(
-            facts.size,
-            true,
-            &mut |buffer| {
-                let count = (end - at).min(buffer.len() as u64) as usize;
-                let count = source
-                    .read_full_at(at, &mut buffer[..count])
-                    .map_err(|error| error.to_string())?;
-                at += count as u64;
-                Ok(count)
-            },
-            &mut |piece| bytes.extend_from_slice(piece),
-        )
-        .ok()?;
-    (facts.method != Method::Store || bytes.len() as u64 == facts.compressed).then_some(bytes)
-}
-
-/// The hash of the archive's first bytes, of ever more of them.
-#[derive(Default)]
-struct Prefix {
-    hasher: blake3::Hasher,
-    at: u64,
-}
-
-impl Prefix {
-    fn hash(&mut self, source: &dyn ReadAt, length: u64) -> Option<String> {
-        let mut buffer = vec![0; 1 << 20];
-        while self.at < length {
-            let count = (length - self.at).min(buffer.len() as u64) as usize;
-            source
-                .read_exact_at("the archive", self.at, &mut buffer[..count])
-                .ok()?;
-            self.hasher.update(&buffer[..count]);
-            self.at += count as u64;
-        }
-        Some(self.hasher.finalize().to_hex().to_string())
-    }
+    problems.push("salvage it, or go on with collect --resume".into());
+    Verdict::Unfinished
 }

@@ -37,6 +37,7 @@ Examples:
   collect --source /dev/sdb --profile full --tlp red --out case.scelle.zip
   collect --source disk.raw --dry-run                    the plan and the sizes
   collect --source disk.raw --tlp amber --out - | ssh vault 'cat > case.scelle.zip'
+  collect --source disk.raw --tlp amber --out /mnt/usb --resume    go on after a cut
   collect --source folder --profile everything,team.toml --max-size 20GiB --tlp green --out .
 
 Write down the root hash that is shown at the end: `verify --root` compares it.
@@ -49,6 +50,12 @@ pub struct Args {
     /// Where the bundle goes: a folder, a file, or `-` [default: the executable's folder]
     #[arg(long, value_name = "DIR|FILE|-")]
     out: Option<PathBuf>,
+    /// Go on with a collection that was cut off, with the options that it was begun with
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    resume: bool,
+    /// Checkpoints are at most so far apart; for tests
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, hide = true)]
+    checkpoint_bytes: Option<u64>,
     /// Show the plan and the sizes; read nothing but metadata, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -130,6 +137,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         Some(out) => out.clone(),
         None => executable_folder()?,
     };
+    if args.resume && to_stdout {
+        bail!("standard output can't be gone on with: name the bundle with --out");
+    }
     let (destination, name) = if to_stdout {
         (Destination::Stdout, bundle_name(source_path))
     } else {
@@ -147,10 +157,23 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         destination,
         name,
         &args.choices,
+        Course {
+            resume: args.resume,
+            checkpoint_bytes: args.checkpoint_bytes,
+        },
         terminal,
     )?;
     tell(&collected, tlp, terminal, to_stdout)?;
     Ok(Exit::with_losses(collected.losses > 0))
+}
+
+/// How a collection runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Course {
+    /// Whether it goes on with one that was cut off.
+    pub resume: bool,
+    /// The most bytes between checkpoints, where that is not the usual.
+    pub checkpoint_bytes: Option<u64>,
 }
 
 /// Plans and collects.
@@ -169,6 +192,7 @@ pub fn collect(
     destination: Destination,
     name: String,
     choices: &Choices,
+    course: Course,
     terminal: &Terminal,
 ) -> Result<Collected> {
     let progress = Progress::default();
@@ -183,14 +207,14 @@ pub fn collect(
             incident: choices.incident()?,
             compression: choices.compression.into(),
             key: choices.key()?,
+            checkpoint_bytes: course.checkpoint_bytes,
         };
-        Ok(scelle::collect(
-            source,
-            &plan,
-            order,
-            destination,
-            &progress,
-        )?)
+        Ok(match destination {
+            Destination::File { path, .. } if course.resume => {
+                scelle::resume(source, &plan, order, &path, &progress)?
+            }
+            destination => scelle::collect(source, &plan, order, destination, &progress)?,
+        })
     })?;
     if collected.files == 0 {
         terminal.warn(

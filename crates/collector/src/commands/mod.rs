@@ -5,4 +5,5 @@ pub mod collect;
 pub mod hash;
 pub mod ls;
 pub mod profiles;
+pub mod salvage;
 pub mod verify;

@@ -12,7 +12,7 @@ mod verify_image;
 use anyhow::Result;
 use scelle_collector::{
     Exit, Terminal,
-    commands::{cat, collect, hash, ls, profiles, verify},
+    commands::{cat, collect, hash, ls, profiles, salvage, verify},
 };
 
 /// What the program can do.
@@ -21,6 +21,7 @@ pub(crate) enum Command {
     Triage(triage::Args),
     Collect(collect::Args),
     Profiles(profiles::Args),
+    Salvage(salvage::Args),
     Verify(verify::Args),
     VerifyImage(verify_image::Args),
     Ls(ls::Args),
@@ -47,6 +48,7 @@ impl Command {
             Self::Triage(args) => triage::run(&args, terminal),
             Self::Collect(args) => collect::run(&args, terminal),
             Self::Profiles(args) => profiles::run(&args, terminal),
+            Self::Salvage(args) => salvage::run(&args, terminal),
             Self::Verify(args) => verify::run(&args, terminal),
             Self::VerifyImage(args) => verify_image::run(&args, terminal),
             Self::Ls(args) => ls::run(&args, terminal),

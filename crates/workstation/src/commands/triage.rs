@@ -85,6 +85,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         destination,
         name,
         &args.choices,
+        collect::Course::default(),
         terminal,
     )?;
     let progress = Progress::default();

@@ -1,0 +1,147 @@
+//! Going on with a bundle that was cut off, with a new key, behind its last checkpoint.
+
+use std::time::Instant;
+
+use scelle_formats::Digests;
+
+use crate::{
+    Act, BundleWriter, Cut, Error, Options, Output,
+    archive::{Archive, Kind},
+    checkpoint::Segments,
+    codec::Method,
+    cut::{CHECKPOINT_LIMIT, Piece, Prefix, is_signer, signer_name},
+    file_line::FileLine,
+    reader::Found,
+    records::CoverageLine,
+    writer::{AUDIT, COVERAGE, FILES, WARNINGS, push_line},
+};
+
+impl<W: Output> BundleWriter<W> {
+    /// Goes on with a bundle that was cut off. `out` takes what comes behind the first
+    /// [`kept_bytes`](Cut::kept_bytes) bytes; whatever followed them is to be gone.
+    ///
+    /// Name and `records/collection.json` stay as they are; of `options` the key, the incident
+    /// record and the distances count. The certificate of the key becomes a further tag file.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where `options` compress otherwise, or a checkpoint can't be read again;
+    /// what the output and the key say.
+    pub fn resume(cut: &Cut<'_>, out: W, mut options: Options) -> Result<Self, Error> {
+        let collection = cut.collection();
+        if options.compression.name() != collection.compression {
+            return Err(Error::format(format!(
+                "it was begun with {}, and can't go on with {}",
+                collection.compression,
+                options.compression.name()
+            )));
+        }
+        options.name.clone_from(&collection.name);
+        options.collection.clone_from(collection);
+        let kept = cut.kept_bytes();
+        let mut hasher = cut.hasher.clone();
+        if kept != cut.vouched_end() {
+            let mut prefix = Prefix::new(cut.source);
+            prefix.advance(kept).map_err(Error::Format)?;
+            hasher = prefix.hasher;
+        }
+        let archive = Archive::resume(out, &options.name, hasher, kept);
+        let mut writer = Self::around(archive, options);
+        writer.replay(cut).map_err(Error::Format)?;
+        writer.last_checkpoint = (kept, Instant::now());
+        let certificate = writer.options.key.certificate()?;
+        let name = signer_name(cut.signers.len() as u64 + 1);
+        writer.put_tag(&name, Method::Deflate, certificate.as_bytes())?;
+        let subject = writer.options.name.clone();
+        let detail = match cut.checkpoint() {
+            Some((number, _)) => format!("after checkpoint {number}, at {kept} bytes"),
+            None => format!("before any checkpoint, at {kept} bytes"),
+        };
+        writer.act(&Act {
+            action: "resume",
+            subject: &subject,
+            way: None,
+            detail: Some(&detail),
+        });
+        Ok(writer)
+    }
+
+    /// Takes in what is kept.
+    fn replay(&mut self, cut: &Cut<'_>) -> Result<(), String> {
+        for found in &cut.head {
+            self.know_tag(cut, found)?;
+        }
+        for (number, mark) in cut.marks.iter().enumerate() {
+            // Where the end had begun it is written anew, and with it the last checkpoint.
+            let is_open = mark.head.last;
+            cut.visit(number, &mut |piece| match piece {
+                Piece::Payload(found, line, _) => {
+                    self.archive
+                        .known(Kind::Payload, &line.member, &found.facts);
+                    self.take_file(line)
+                }
+                Piece::Tag(found) if is_signer(&found.name[cut.folder.len()..]) => {
+                    self.know_tag(cut, found)
+                }
+                Piece::Tag(_) => Ok(()),
+                Piece::Line(0, line) => {
+                    let segments: Segments =
+                        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+                    if is_open && segments.member.starts_with("data/") {
+                        push_line(&mut self.since[0], line);
+                    }
+                    Ok(())
+                }
+                Piece::Line(list, line) => {
+                    if is_open {
+                        push_line(&mut self.since[list], line);
+                    }
+                    self.take_line(list, line)
+                }
+            })?;
+            if !is_open {
+                self.know_tag(cut, &mark.text)?;
+                self.know_tag(cut, &mark.signature)?;
+                self.checkpoints = mark.head.checkpoint;
+                self.previous =
+                    Some(blake3::Hash::from_hex(&mark.hash).map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(())
+    }
+
+    fn know_tag(&mut self, cut: &Cut<'_>, found: &Found) -> Result<(), String> {
+        let name = &found.name[cut.folder.len()..];
+        let text = found.read(cut.source, CHECKPOINT_LIMIT)?;
+        self.archive.known(Kind::Tag, name, &found.facts);
+        self.tags.push((name.to_owned(), Digests::of(&text).sha256));
+        Ok(())
+    }
+
+    /// Counts a payload file that was written before.
+    pub(crate) fn take_file(&mut self, line: &FileLine) -> Result<(), String> {
+        if !self.names.admit(&line.member) {
+            return Err(format!("{:?} is there twice", line.member));
+        }
+        self.count_file(&line.member, line.member_size());
+        Ok(())
+    }
+
+    /// Takes over a line of the list of that number.
+    pub(crate) fn take_line(&mut self, list: usize, line: &[u8]) -> Result<(), String> {
+        match list {
+            FILES => self.files.push(line),
+            COVERAGE => {
+                self.cursor += 1;
+                self.losses += u64::from(CoverageLine::parse(line)?.is_loss()?);
+                self.coverage.push(line);
+            }
+            WARNINGS => self.warnings.push(line),
+            AUDIT => {
+                self.chain.check(line)?;
+                self.audit.push(line);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! Wherever a bundle is cut: nothing that was logged is lost, and `verify` is
+//! never wrong about it.
+
+mod common;
+
+use std::{collections::BTreeMap, io::Cursor, io::Read as _};
+
+use common::{Content, Item, entry, item, noise, options, write_with};
+use rayon::prelude::*;
+use scelle_bundle::{
+    Bundle, BundleWriter, Compression, Cut, Options, Verdict, Verification, VerifyOptions, salvage,
+    verify,
+};
+use scelle_event::EvidencePath;
+use scelle_formats::Bytes;
+
+/// Every byte was tried; it takes minutes, and these take seconds.
+const STEP: usize = 97;
+
+fn ask(archive: &[u8]) -> Verification {
+    verify(&Bytes(archive), &VerifyOptions::default()).expect("no option is wrong")
+}
+
+/// Payload members by name.
+fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
+    (0..zip.len())
+        .map(|index| {
+            let mut member = zip.by_index(index).expect("a member");
+            let name = member.name().expect("UTF-8").into_owned();
+            let (_, name) = name.split_once('/').expect("a folder");
+            let name = name.to_owned();
+            let mut bytes = Vec::new();
+            member.read_to_end(&mut bytes).expect("sound");
+            (name, bytes)
+        })
+        .collect()
+}
+
+fn evidence() -> Vec<Item> {
+    let mut items: Vec<Item> = (0..14)
+        .map(|number| item(format!("d/f{number}").as_bytes(), noise(number, 300)))
+        .collect();
+    items[4].content = Content::Sparse(700_000, vec![(0, noise(1, 400)), (300_000, vec![7; 90])]);
+    items[6].content = Content::Lost;
+    items[7] = item(b"D/F2", b"a name that clashes".to_vec());
+    items[9] = Item {
+        entry: entry(b"d/f3", 12),
+        stream: Some(EvidencePath::from_bytes(b"Zone.Identifier")),
+        content: Content::Plain(b"[ZoneTransfer]".to_vec()),
+    };
+    items
+}
+
+fn near(mut options: Options) -> Options {
+    options.checkpoint_bytes = 700;
+    options
+}
+
+/// For each place in an archive, how many payload files a checkpoint vouches for that is wholly
+/// before it; found by writing the bundle again and looking at it after each stream.
+fn logged(archive: &[u8]) -> Vec<(u64, u64)> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
+    let (mut files, mut list) = (0, Vec::new());
+    for index in 0..zip.len() {
+        let mut member = zip.by_index(index).expect("a member");
+        let name = member.name().expect("UTF-8").into_owned();
+        let end = member.data_start().expect("it has data") + member.compressed_size();
+        if name.contains("/data/") {
+            files += 1;
+        } else if name.contains("/records/checkpoints/") && name.ends_with(".asc") {
+            list.push((end, files));
+        }
+        member.read_to_end(&mut Vec::new()).expect("sound");
+    }
+    list
+}
+
+/// Where a cut may matter: the bytes around each end of a member, and some in between.
+fn places(archive: &[u8], from: usize) -> Vec<usize> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
+    let mut places: Vec<usize> = (from..archive.len()).step_by(STEP).collect();
+    for index in 0..zip.len() {
+        let at = zip.by_index(index).expect("a member").header_start() as usize;
+        places.extend(at.saturating_sub(1)..at + 2);
+    }
+    places.extend(archive.len() - 2..archive.len());
+    places.retain(|at| (from..archive.len()).contains(at));
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+#[test]
+fn cut_anywhere_it_is_salvaged() {
+    for compression in [Compression::Deflate, Compression::Store] {
+        let mut options = near(options("cut"));
+        options.compression = compression;
+        let (_, archive) = write_with(options, &evidence());
+        let whole = members(&archive);
+        let logged = logged(&archive);
+        assert!(logged.len() > 3, "{} checkpoints", logged.len());
+        places(&archive, 0).into_par_iter().for_each(|at| {
+            let cut = &archive[..at];
+            let answer = ask(cut);
+            let due = logged
+                .iter()
+                .rev()
+                .find(|(end, _)| *end <= at as u64)
+                .map_or(0, |(_, files)| *files);
+            let is_known = matches!(answer.verdict, Verdict::Unfinished | Verdict::Broken);
+            assert!(is_known, "cut at {at}: {:?}", answer.verdict);
+            if answer.verdict == Verdict::Unfinished {
+                assert_eq!(answer.files, due, "vouched for, cut at {at}");
+            }
+            let result = salvage(&Bytes(cut), Vec::new(), common::key(), "test");
+            let Ok((salvaged, out)) = result else {
+                assert_eq!(due, 0, "cut at {at}: {:?}", result.err());
+                return;
+            };
+            assert_eq!(salvaged.vouched_files, due, "cut at {at}");
+            let answer = ask(&out);
+            assert_eq!(
+                answer.verdict,
+                Verdict::Unfinished,
+                "cut at {at}: {:?}",
+                answer.problems
+            );
+            let saved = members(&out);
+            let payload = |name: &&String| name.starts_with("data/");
+            for name in saved.keys().filter(payload) {
+                assert_eq!(saved[name], whole[name], "{name}, cut at {at}");
+            }
+            let count = saved.keys().filter(payload).count() as u64;
+            assert_eq!(count, due + salvaged.unvouched_files);
+            for (name, text) in whole.iter().take_while(|_| salvaged.is_complete) {
+                if name.starts_with("manifest-") {
+                    assert_eq!(&saved[name], text, "{name}, cut at {at}");
+                }
+            }
+            let ledger = String::from_utf8_lossy(&saved["records/coverage.jsonl"]).into_owned();
+            assert_eq!(
+                ledger.contains("\"cut-off\""),
+                !salvaged.is_complete,
+                "cut at {at}"
+            );
+            Bundle::open(std::sync::Arc::new(Bytes(out))).expect("it can be read");
+        });
+    }
+}
+
+/// What a resumed collection adds: all streams that the ledger doesn't know yet.
+fn resume(cut: &[u8], items: &[Item], options: Options) -> Vec<u8> {
+    let source = Bytes(cut);
+    let survey = Cut::survey(&source).expect("its head is there");
+    let mut done = Vec::new();
+    survey
+        .visit_coverage(|_, path| done.push(path.map(str::to_owned)))
+        .expect("its checkpoints are sound");
+    let mut out = cut[..survey.kept_bytes() as usize].to_vec();
+    let mut writer =
+        BundleWriter::resume(&survey, std::mem::take(&mut out), options).expect("memory");
+    let rest = &items[done.len()..];
+    writer
+        .add_all(rest.len(), |index| &rest[index], |_| {})
+        .expect("memory takes all");
+    writer.finish().expect("memory takes all").1
+}
+
+#[test]
+fn cut_anywhere_it_goes_on_to_the_same_manifests() {
+    let items = evidence();
+    let (_, archive) = write_with(near(options("cut")), &items);
+    let whole = members(&archive);
+    let begin = (0..archive.len())
+        .find(|at| Cut::survey(&Bytes(&archive[..*at])).is_ok())
+        .expect("its head is whole at some place");
+    places(&archive, begin).into_par_iter().for_each(|at| {
+        let out = resume(&archive[..at], &items, near(options("cut")));
+        let answer = ask(&out);
+        assert_eq!(
+            answer.verdict,
+            Verdict::SignerUnknown,
+            "cut at {at}: {:?}",
+            answer.problems
+        );
+        let again = members(&out);
+        for name in [
+            "manifest-sha256.txt",
+            "manifest-blake3.txt",
+            "records/files.jsonl",
+            "records/warnings.jsonl",
+            "records/coverage.jsonl",
+        ] {
+            assert_eq!(again[name], whole[name], "{name}, cut at {at}");
+        }
+        assert!(again.contains_key("records/signer-2.cert.asc"));
+    });
+}
+
+#[test]
+fn a_collection_may_be_cut_many_times() {
+    let items = evidence();
+    let (_, archive) = write_with(near(options("cut")), &items);
+    let whole = members(&archive);
+    let mut bytes = archive[..archive.len() / 4].to_vec();
+    for quarter in 2..5 {
+        bytes = resume(&bytes, &items, near(options("cut")));
+        if quarter < 4 {
+            bytes.truncate(bytes.len() * quarter / 4);
+            let (salvaged, out) =
+                salvage(&Bytes(&bytes[..]), Vec::new(), common::key(), "test").expect("a bundle");
+            assert!(salvaged.vouched_files > 0);
+            let answer = ask(&out);
+            assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
+            let refused = salvage(&Bytes(&out[..]), Vec::new(), common::key(), "test");
+            assert!(refused.is_err(), "a salvage is not salvaged again");
+        }
+    }
+    let answer = ask(&bytes);
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{:?}",
+        answer.problems
+    );
+    let again = members(&bytes);
+    assert_eq!(again["manifest-blake3.txt"], whole["manifest-blake3.txt"]);
+    assert!(again.contains_key("records/signer-4.cert.asc"));
+}
+
+/// Evidence that holds what looks like the end of its own member and a checkpoint behind it.
+#[test]
+fn evidence_that_imitates_a_bundle_misleads_nobody() {
+    let (_, other) = write_with(near(options("cut")), &evidence());
+    let mut fake = noise(3, 9 << 20);
+    let mut crc = crc32(&fake).to_le_bytes().to_vec();
+    let size = (fake.len() as u32).to_le_bytes();
+    fake.extend_from_slice(b"PK\x07\x08");
+    fake.append(&mut crc);
+    fake.extend_from_slice(&size);
+    fake.extend_from_slice(&size);
+    fake.extend_from_slice(&other);
+    let items = [
+        item(b"a", noise(1, 2_000)),
+        item(b"fake", fake.clone()),
+        item(b"z", noise(2, 2_000)),
+        item(b"zz", noise(2, 2_000)),
+    ];
+    for compression in [Compression::Store, Compression::Zstd, Compression::Deflate] {
+        let mut options = near(options("cut"));
+        options.compression = compression;
+        let (_, archive) = write_with(options, &items);
+        let logged = logged(&archive);
+        for back in [1, 700, 2_500] {
+            let cut = &archive[..archive.len() - back];
+            let due = logged
+                .iter()
+                .rev()
+                .find(|(end, _)| *end <= cut.len() as u64);
+            let (salvaged, out) =
+                salvage(&Bytes(cut), Vec::new(), common::key(), "test").expect("a bundle");
+            assert_eq!(Some(salvaged.vouched_files), due.map(|(_, files)| *files));
+            assert!(members(&out)["data/ntfs-0123456789abcdef/fake"] == fake);
+        }
+        // Cut behind the large member, before any checkpoint vouches for it.
+        let (end, _) = logged[1];
+        let at = end as usize - 3_500;
+        let (salvaged, out) =
+            salvage(&Bytes(&archive[..at]), Vec::new(), common::key(), "test").expect("a bundle");
+        assert_eq!(ask(&out).verdict, Verdict::Unfinished);
+        assert!(salvaged.vouched_files <= 2);
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = crc >> 1 ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}

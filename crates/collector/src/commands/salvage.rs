@@ -1,0 +1,72 @@
+//! `salvage`: what a bundle that was cut off still holds.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use scelle::{bundle::grouped, engine::Progress};
+use serde_json::json;
+
+use crate::{Exit, Terminal, Tone};
+
+/// Save what a bundle that was cut off still holds
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  salvage case.scelle.zip.partial --out saved.scelle.zip
+  verify saved.scelle.zip                                unfinished: what is vouched for, what is missing
+
+The cut bundle is only read. If the source is still at hand, `collect --resume` goes on instead.
+Exit status: 0 all that was collected is there; 1 saved, with losses; 2 not done.")]
+pub struct Args {
+    /// The bundle that was cut off
+    cut: PathBuf,
+    /// The bundle to make of it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Replace an existing output
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where nothing can be saved.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    if args.out.is_dir() {
+        bail!("{} is a folder: --out wants a file", args.out.display());
+    }
+    let progress = Progress::default();
+    let saved = terminal.watch(&progress, || {
+        scelle::salvage(&args.cut, &args.out, args.force, &progress)
+    })?;
+    if terminal.json {
+        terminal.object(&json!({
+            "bundle": args.out,
+            "root": saved.sealed.root,
+            "payload": saved.sealed.payload,
+            "tlp": saved.sealed.tlp,
+            "checkpoint": saved.checkpoint,
+            "vouched_files": saved.vouched_files,
+            "unvouched_files": saved.unvouched_files,
+            "complete": saved.is_complete,
+        }))?;
+        return Ok(Exit::with_losses(!saved.is_complete));
+    }
+    let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
+    terminal.line(format!("{}{}", head("Bundle"), args.out.display()))?;
+    terminal.line(format!(
+        "{}{} files that a checkpoint vouches for, {} more that are whole",
+        head("Saved"),
+        saved.vouched_files,
+        saved.unvouched_files
+    ))?;
+    terminal.line(format!("{}{}", head("Label"), saved.sealed.tlp))?;
+    terminal.line(format!("{}{}", head("Root"), grouped(&saved.sealed.root)))?;
+    if saved.is_complete {
+        terminal.note("all that was collected is there: only the end was missing");
+    } else {
+        terminal.warn("what the plan asked for behind the cut is missing; the ledger says cut-off");
+    }
+    Ok(Exit::with_losses(!saved.is_complete))
+}

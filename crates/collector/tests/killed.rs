@@ -1,0 +1,271 @@
+//! A collection that is killed at random moments, whose disk fills up, whose folder is pulled
+//! away: nothing that was logged is lost, and `verify` is never wrong.
+#![cfg(target_os = "linux")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use scelle::{
+    Verdict, Verification, VerifyOptions,
+    bundle::{Bundle, Cut},
+    engine::Progress,
+    evidence::FileSource,
+};
+
+/// SIGKILLs that are survived; as many more strike collections that go on.
+const KILLS: u64 = 200;
+const FILES: usize = 2_000;
+
+struct Scene {
+    folder: tempfile::TempDir,
+    /// The payload id of a run that nobody disturbs.
+    payload: String,
+    /// How long that takes.
+    duration: Duration,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().join("source");
+        for number in 0..FILES {
+            let path = source.join(format!("d{}/file-{number}", number % 40));
+            fs::create_dir_all(path.parent().expect("a parent")).expect("room");
+            let line = format!("evidence {number} {}\n", number * 7919 % 1000);
+            fs::write(path, line.repeat(number % 30)).expect("room");
+        }
+        let mut scene = Self {
+            folder,
+            payload: String::new(),
+            duration: Duration::ZERO,
+        };
+        let began = Instant::now();
+        let whole = scene.bundle("whole");
+        scene.begin(&whole, false).wait().expect("it runs");
+        scene.duration = began.elapsed();
+        let source = FileSource::open(&whole).expect("it is there");
+        scene.payload = Bundle::open(Arc::new(source)).expect("a bundle").payload;
+        scene
+    }
+
+    fn bundle(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder).expect("room");
+        folder.join("case.scelle.zip")
+    }
+
+    fn command(&self, bundle: &Path, resume: bool) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scelle-collector"));
+        command
+            .args(["collect", "--profile", "everything", "--tlp", "amber"])
+            .args(["--checkpoint-bytes", "16KiB", "--threads", "2", "--source"])
+            .arg(self.folder.path().join("source"))
+            .arg("--out")
+            .arg(bundle)
+            .args(resume.then_some("--resume"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn begin(&self, bundle: &Path, resume: bool) -> Child {
+        self.command(bundle, resume).spawn().expect("it starts")
+    }
+
+    /// Starts it and kills it; whether it was still at work.
+    fn kill(&self, bundle: &Path, resume: bool, random: &mut Random) -> bool {
+        let mut child = self.begin(bundle, resume);
+        thread::sleep(self.duration.mul_f64(random.unit()));
+        child.kill().expect("it is ours");
+        let status = child.wait().expect("it was ours");
+        !status.success() && partial(bundle).exists()
+    }
+}
+
+fn partial(bundle: &Path) -> PathBuf {
+    bundle.with_file_name("case.scelle.zip.partial")
+}
+
+fn ask(path: &Path) -> Verification {
+    scelle::verify(path, &VerifyOptions::default(), &Progress::default()).expect("it can be read")
+}
+
+/// What is known of a cut bundle: files that are vouched for. What the side file says was logged
+/// must be among it.
+fn logged(bundle: &Path) -> u64 {
+    let source = FileSource::open(&partial(bundle)).expect("it is there");
+    let side = fs::read(bundle.with_file_name("case.scelle.zip.resume"));
+    let Ok(cut) = Cut::survey(&source) else {
+        assert!(side.is_err(), "something was logged, and the head is lost");
+        return 0;
+    };
+    let covered = cut
+        .visit_coverage(|_, _| {})
+        .expect("its checkpoints are sound");
+    if let Ok(side) = side {
+        let side: serde_json::Value = serde_json::from_slice(&side).expect("whole at all times");
+        let (number, _) = cut.checkpoint().expect("one was logged");
+        assert!(number >= side["checkpoint"].as_u64().expect("a number"));
+        assert!(covered.lines >= side["cursor"].as_u64().expect("a number"));
+    }
+    cut.vouched().0
+}
+
+#[test]
+fn kills_lose_nothing_that_was_logged() {
+    let scene = Scene::new();
+    let seed = 0x5CE1;
+    let mut random = Random(seed);
+    let (mut kills, mut with_files, mut tries) = (0, 0, 0);
+    while kills < KILLS {
+        tries += 1;
+        assert!(tries < KILLS * 20, "it ends before it can be killed");
+        let bundle = scene.bundle(&format!("try-{tries}"));
+        if !scene.kill(&bundle, false, &mut random) {
+            continue;
+        }
+        kills += 1;
+        let files = logged(&bundle);
+        with_files += u64::from(files > 0);
+        let answer = ask(&partial(&bundle));
+        // Killed between the last byte and the name, it is sealed.
+        let is_whole = matches!(answer.verdict, Verdict::SignerUnknown);
+        assert!(
+            is_whole || matches!(answer.verdict, Verdict::Unfinished | Verdict::Broken),
+            "{answer:?}"
+        );
+        if answer.verdict == Verdict::Unfinished {
+            assert_eq!(answer.files, files);
+        }
+        if kills % 2 == 0 && files > 0 && !is_whole {
+            let out = bundle.with_file_name("saved.zip");
+            let saved = scelle::salvage(&partial(&bundle), &out, false, &Progress::default())
+                .expect("something was logged");
+            assert_eq!(saved.vouched_files, files);
+            let answer = ask(&out);
+            assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
+            assert_eq!(answer.files, files + saved.unvouched_files);
+        } else {
+            // It may be killed again.
+            if kills % 4 == 1 && scene.kill(&bundle, true, &mut random) {
+                let again = logged(&bundle);
+                assert!(again >= files, "{again} of {files} files are left");
+            }
+            if !bundle.exists() {
+                let status = scene.begin(&bundle, true).wait().expect("it runs");
+                assert_eq!(status.code(), Some(0), "try {tries} of seed {seed}");
+            }
+            let answer = ask(&bundle);
+            assert_eq!(
+                answer.verdict,
+                Verdict::SignerUnknown,
+                "{:?}",
+                answer.problems
+            );
+            assert_eq!(answer.files, FILES as u64);
+            assert_eq!(answer.payload.as_ref(), Some(&scene.payload));
+            let left = bundle.with_file_name("case.scelle.zip.resume");
+            assert!(!left.exists(), "the side file is gone");
+        }
+        fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
+    }
+    assert!(with_files > KILLS / 4, "only {with_files} kills met files");
+}
+
+#[test]
+fn a_folder_that_is_pulled_away_is_gone_on_with() {
+    let scene = Scene::new();
+    let bundle = scene.bundle("out");
+    let folder = bundle.parent().expect("a folder").to_owned();
+    let away = scene.folder.path().join("away");
+    let mut child = scene.begin(&bundle, false);
+    while !partial(&bundle).exists() {
+        assert!(child.try_wait().expect("it is ours").is_none(), "too early");
+        thread::yield_now();
+    }
+    fs::rename(&folder, &away).expect("it is there");
+    assert_eq!(child.wait().expect("it runs").code(), Some(2));
+    let pulled = away.join("case.scelle.zip");
+    let said = scene
+        .command(&pulled, false)
+        .stderr(Stdio::piped())
+        .output();
+    let said = String::from_utf8_lossy(&said.expect("it runs").stderr).into_owned();
+    assert!(said.contains(".partial"), "{said}");
+    let status = scene.begin(&pulled, true).wait().expect("it runs");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(ask(&pulled).payload.as_ref(), Some(&scene.payload));
+}
+
+#[test]
+fn a_full_disk_is_said_and_gone_on_with() {
+    let scene = Scene::new();
+    let small = scene.folder.path().join("small");
+    fs::create_dir(&small).expect("room");
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&small)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !mount("size=160k") {
+        let required = std::env::var_os("SCELLE_REQUIRE_TOOLS").is_some();
+        assert!(!required, "a tmpfs can't be mounted");
+        println!("SKIPPED: a tmpfs can't be mounted");
+        return;
+    }
+    let _unmount = Unmount(small.clone());
+    let bundle = small.join("case.scelle.zip");
+    let said = scene
+        .command(&bundle, false)
+        .stderr(Stdio::piped())
+        .output();
+    let said = said.expect("it runs");
+    assert_eq!(said.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        text.contains("--resume") && text.contains("space"),
+        "{text}"
+    );
+    let files = logged(&bundle);
+    assert!(files > 0, "a checkpoint was written");
+    // Still full: the same error, and nothing lost.
+    let status = scene.begin(&bundle, true).wait().expect("it runs");
+    assert_eq!(status.code(), Some(2));
+    assert!(logged(&bundle) >= files);
+    assert!(mount("remount,size=16m"), "it grows");
+    let status = scene.begin(&bundle, true).wait().expect("it runs");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(ask(&bundle).payload.as_ref(), Some(&scene.payload));
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "unmounted");
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to 1.
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) as f64 / u64::MAX as f64
+    }
+}
