@@ -17,6 +17,7 @@ use scelle::{
     },
     event::{Coverage, Outcome, Tlp},
 };
+use scelle_incident::{Incident, Language};
 use serde_json::json;
 
 use crate::{
@@ -79,7 +80,7 @@ pub struct Choices {
     /// Who collects
     #[arg(long)]
     pub operator: Option<String>,
-    /// A JSON file with the incident record, to be sealed with the evidence
+    /// The incident record (`scelle incident new` makes one), to be sealed with the evidence
     #[arg(long, value_name = "FILE")]
     pub incident: Option<PathBuf>,
     /// Sign with this OpenPGP secret key instead of a key made for this run; its password, if
@@ -195,6 +196,7 @@ pub fn collect(
     course: Course,
     terminal: &Terminal,
 ) -> Result<Collected> {
+    let incident = choices.incident(tlp, terminal)?;
     let progress = Progress::default();
     let collected = terminal.watch(&progress, || -> Result<_> {
         let plan = choices.plan(source, profile, &progress);
@@ -204,7 +206,7 @@ pub fn collect(
             source: source_path.to_string_lossy().into_owned(),
             case: choices.case.clone(),
             operator: choices.operator.clone(),
-            incident: choices.incident()?,
+            incident,
             compression: choices.compression.into(),
             key: choices.key()?,
             checkpoint_bytes: course.checkpoint_bytes,
@@ -258,14 +260,30 @@ impl Choices {
         refuse_on_source(source, output)
     }
 
-    fn incident(&self) -> Result<Option<Vec<u8>>> {
+    /// The incident record as it is sealed. What it lacks is said and keeps no evidence from being collected; a
+    /// bundle with a freer label than the record's is refused.
+    fn incident(&self, tlp: Tlp, terminal: &Terminal) -> Result<Option<Vec<u8>>> {
         let Some(path) = &self.incident else {
             return Ok(None);
         };
         let reading = || format!("reading the incident record {}", path.display());
         let bytes = fs::read(path).with_context(reading)?;
-        serde_json::from_slice::<serde_json::Value>(&bytes).with_context(reading)?;
-        Ok(Some(bytes))
+        let incident = Incident::read(&bytes).with_context(reading)?;
+        for gap in incident.gaps() {
+            terminal.warn(format!(
+                "{}: {}: {}",
+                path.display(),
+                gap.element,
+                gap.message(Language::English)
+            ));
+        }
+        if let Some(label) = incident.label().filter(|label| *label > tlp) {
+            bail!(
+                "the incident record {} is {label}, the bundle would be {tlp}: seal it with --tlp {label}",
+                path.display()
+            );
+        }
+        Ok(Some(incident.to_json()))
     }
 
     fn key(&self) -> Result<Option<SealKey>> {

@@ -3,6 +3,7 @@
 mod artefacts;
 mod extract;
 mod generate;
+mod incident;
 mod parse;
 mod story;
 mod timeline;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Story(story::Args),
     Artefacts(artefacts::Args),
     Hash(hash::Args),
+    Incident(incident::Args),
     #[command(hide = true)]
     Completions(generate::Completions),
     #[command(hide = true)]
@@ -59,6 +61,7 @@ impl Command {
             Self::Story(args) => story::run(&args, terminal),
             Self::Artefacts(args) => artefacts::run(&args, terminal),
             Self::Hash(args) => hash::run(&args, terminal),
+            Self::Incident(args) => incident::run(&args, terminal),
             Self::Completions(args) => generate::completions(&args),
             Self::Man(args) => generate::man(&args),
         }

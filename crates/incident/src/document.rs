@@ -1,0 +1,441 @@
+//! A record laid out for people, before it becomes Markdown, HTML or PDF.
+
+use jiff::tz::TimeZone;
+use scelle_event::Tlp;
+
+use crate::{
+    Contact, ContactRole, Incident, Indicator, Language, Severity, Status, Time,
+    protocol::{ip_protocol, is_service},
+    record::is_said,
+    words::Phrase,
+};
+
+/// A record as headings, facts, paragraphs and tables, in one language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The language.
+    pub language: Language,
+    /// The label that stands on every page.
+    pub label: Tlp,
+    /// The title.
+    pub title: String,
+    /// The sections.
+    pub sections: Vec<Section>,
+}
+
+/// A heading and what stands under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// The heading.
+    pub heading: String,
+    /// What stands under it.
+    pub blocks: Vec<Block>,
+}
+
+/// What stands under a heading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Text; a blank line parts paragraphs.
+    Text(String),
+    /// Names and values.
+    Facts(Vec<(String, String)>),
+    /// A list.
+    List(Vec<String>),
+    /// A table, with the names of its columns first.
+    Table {
+        /// The names of the columns.
+        head: Vec<String>,
+        /// The rows, each as long as `head`.
+        rows: Vec<Vec<String>>,
+    },
+}
+
+/// Why a record can't be rendered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// It has no label, and a report without one may not leave.
+    #[error("the record has no TLP 2.0 label: set `tlp` first")]
+    NoLabel,
+    /// The XML writer failed.
+    #[error("writing XML: {0}")]
+    Xml(#[from] std::io::Error),
+    /// The PDF library failed.
+    #[error("writing PDF: {0}")]
+    Pdf(String),
+    /// The record lacks what the exchange format demands.
+    #[error("IODEF demands what the record lacks: {0}")]
+    Lacks(String),
+}
+
+impl Document {
+    /// Lays a record out; times stand as they were written, in UTC, and in the team's `zone` where one is given.
+    ///
+    /// What is missing is listed first, so that an incomplete report is never taken for a complete one.
+    ///
+    /// # Errors
+    /// [`RenderError::NoLabel`] for a record without a label.
+    pub fn new(
+        incident: &Incident,
+        language: Language,
+        zone: Option<&TimeZone>,
+    ) -> Result<Self, RenderError> {
+        let label = incident.label().ok_or(RenderError::NoLabel)?;
+        let writer = Writer {
+            incident,
+            language,
+            zone,
+        };
+        let mut title = writer.say(Phrase::Report).to_owned();
+        if let Some(id) = said(&incident.id) {
+            title = format!("{title} {id}");
+        }
+        let mut sections = Vec::new();
+        sections.extend(writer.missing());
+        sections.push(writer.summary(label));
+        sections.push(writer.times());
+        sections.push(writer.contacts());
+        sections.push(writer.context());
+        sections.push(writer.impact());
+        sections.push(writer.indicators());
+        sections.retain(|section| !section.blocks.is_empty());
+        Ok(Self {
+            language,
+            label,
+            title,
+            sections,
+        })
+    }
+}
+
+struct Writer<'a> {
+    incident: &'a Incident,
+    language: Language,
+    zone: Option<&'a TimeZone>,
+}
+
+impl Writer<'_> {
+    fn say(&self, phrase: Phrase) -> &'static str {
+        phrase.in_language(self.language)
+    }
+
+    fn section(&self, heading: Phrase, blocks: Vec<Block>) -> Section {
+        Section {
+            heading: self.say(heading).to_owned(),
+            blocks,
+        }
+    }
+
+    fn facts(&self, facts: Vec<(Phrase, Option<String>)>) -> Vec<Block> {
+        let facts: Vec<_> = facts
+            .into_iter()
+            .filter_map(|(name, value)| Some((self.say(name).to_owned(), value?)))
+            .collect();
+        if facts.is_empty() {
+            Vec::new()
+        } else {
+            vec![Block::Facts(facts)]
+        }
+    }
+
+    fn missing(&self) -> Option<Section> {
+        let gaps = self.incident.gaps();
+        if gaps.is_empty() {
+            return None;
+        }
+        let items = gaps
+            .iter()
+            .map(|gap| {
+                format!(
+                    "{}{}{}",
+                    gap.element,
+                    self.language.colon(),
+                    gap.message(self.language)
+                )
+            })
+            .collect();
+        let intro = Block::Text(self.say(Phrase::MissingIntro).to_owned());
+        Some(self.section(Phrase::Missing, vec![intro, Block::List(items)]))
+    }
+
+    fn summary(&self, label: Tlp) -> Section {
+        let incident = self.incident;
+        let status = incident
+            .status
+            .map(|status| self.say(status_phrase(status)).to_owned());
+        let severity = incident
+            .impact
+            .severity
+            .map(|one| self.say(severity_phrase(one)).to_owned());
+        self.section(
+            Phrase::Summary,
+            [
+                said(&incident.context.title).map(|title| vec![Block::Text(title.to_owned())]),
+                Some(self.facts(vec![
+                    (Phrase::Number, owned(&incident.id)),
+                    (Phrase::Team, owned(&incident.team)),
+                    (Phrase::Label, Some(label.name().to_owned())),
+                    (Phrase::StatusLabel, status),
+                    (Phrase::SeverityLabel, severity),
+                ])),
+            ]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect(),
+        )
+    }
+
+    fn times(&self) -> Section {
+        let times = &self.incident.times;
+        let mut head = vec![
+            self.say(Phrase::Event).to_owned(),
+            self.say(Phrase::AsWritten).to_owned(),
+            self.say(Phrase::InUtc).to_owned(),
+        ];
+        if let Some(zone) = self.zone {
+            let name = zone
+                .iana_name()
+                .map_or_else(String::new, |name| format!(" ({name})"));
+            head.push(format!("{}{name}", self.say(Phrase::InZone)));
+        }
+        let rows: Vec<Vec<String>> = [
+            (Phrase::Started, &times.started),
+            (Phrase::Detected, &times.detected),
+            (Phrase::Reported, &times.reported),
+            (Phrase::Ended, &times.ended),
+        ]
+        .into_iter()
+        .filter_map(|(name, time)| {
+            let mut row = vec![self.say(name).to_owned()];
+            row.extend(self.time(time.as_ref()?));
+            Some(row)
+        })
+        .collect();
+        let blocks = if rows.is_empty() {
+            Vec::new()
+        } else {
+            vec![Block::Table { head, rows }]
+        };
+        self.section(Phrase::Chronology, blocks)
+    }
+
+    /// The time as it was written, in UTC, and in the team's zone where there is one.
+    fn time(&self, time: &Time) -> Vec<String> {
+        let mut cells = Vec::with_capacity(3);
+        match time.moment() {
+            Ok((moment, offset)) => {
+                let fixed = TimeZone::fixed(offset);
+                cells.push(
+                    moment
+                        .to_zoned_datetime(fixed)
+                        .strftime("%F %T %:z")
+                        .to_string(),
+                );
+                cells.push(moment.strftime("%F %T UTC").to_string());
+                if let Some(zone) = self.zone {
+                    cells.push(
+                        moment
+                            .to_zoned_datetime(zone.clone())
+                            .strftime("%F %T %Z (%:z)")
+                            .to_string(),
+                    );
+                }
+            }
+            // What can't be read as a moment is shown, and stands among the missing elements.
+            Err(_) => {
+                cells.push(time.to_string());
+                cells.push("?".to_owned());
+                cells.extend(self.zone.map(|_| "?".to_owned()));
+            }
+        }
+        cells
+    }
+
+    fn contacts(&self) -> Section {
+        let blocks = self
+            .incident
+            .contacts
+            .iter()
+            .flat_map(|contact| self.contact(contact))
+            .collect();
+        self.section(Phrase::Contacts, blocks)
+    }
+
+    fn contact(&self, contact: &Contact) -> Vec<Block> {
+        self.facts(vec![
+            (Phrase::Name, owned(&contact.name)),
+            (
+                Phrase::Role,
+                Some(self.say(role_phrase(contact.role)).to_owned()),
+            ),
+            (Phrase::Organization, owned(&contact.organization)),
+            (Phrase::Email, owned(&contact.email)),
+            (Phrase::Phone, owned(&contact.phone)),
+            (Phrase::Hours, owned(&contact.hours)),
+            (Phrase::Fingerprint, owned(&contact.openpgp_fingerprint)),
+        ])
+    }
+
+    fn context(&self) -> Section {
+        let context = &self.incident.context;
+        let systems = (!context.systems.is_empty()).then(|| context.systems.join(", "));
+        let mut blocks = Vec::new();
+        blocks.extend(said(&context.description).map(|text| Block::Text(text.to_owned())));
+        blocks.extend(self.facts(vec![
+            (Phrase::Perimeter, owned(&context.perimeter)),
+            (Phrase::Systems, systems),
+        ]));
+        self.section(Phrase::ContextHeading, blocks)
+    }
+
+    fn impact(&self) -> Section {
+        let impact = &self.incident.impact;
+        let severity = impact
+            .severity
+            .map(|one| self.say(severity_phrase(one)).to_owned());
+        let mut blocks = Vec::new();
+        blocks.extend(said(&impact.description).map(|text| Block::Text(text.to_owned())));
+        blocks.extend(self.facts(vec![(Phrase::SeverityLabel, severity)]));
+        self.section(Phrase::ImpactHeading, blocks)
+    }
+
+    fn indicators(&self) -> Section {
+        let indicators = &self.incident.indicators;
+        let mut blocks = Vec::new();
+        let flows: Vec<_> = indicators
+            .iter()
+            .filter(|one| one.is_flow())
+            .map(|one| self.flow(one))
+            .collect();
+        if !flows.is_empty() {
+            blocks.push(Block::Table {
+                head: [
+                    Phrase::Seen,
+                    Phrase::Source,
+                    Phrase::Destination,
+                    Phrase::Protocol,
+                    Phrase::Note,
+                ]
+                .map(|one| self.say(one).to_owned())
+                .to_vec(),
+                rows: flows,
+            });
+        }
+        let others: Vec<_> = indicators.iter().flat_map(|one| self.others(one)).collect();
+        if !others.is_empty() {
+            blocks.push(Block::Table {
+                head: [Phrase::Kind, Phrase::Value, Phrase::Seen, Phrase::Note]
+                    .map(|one| self.say(one).to_owned())
+                    .to_vec(),
+                rows: others,
+            });
+        }
+        if indicators.is_empty() {
+            blocks.extend(self.facts(vec![(
+                Phrase::NoIndicators,
+                owned(&self.incident.no_indicators),
+            )]));
+        }
+        self.section(Phrase::IndicatorsHeading, blocks)
+    }
+
+    fn flow(&self, flow: &Indicator) -> Vec<String> {
+        let end = |host: &Option<String>, port: Option<u16>| {
+            let host = said(host).unwrap_or("?");
+            match port {
+                Some(port) if host.contains(':') => format!("[{host}]:{port}"),
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            }
+        };
+        vec![
+            self.seen(flow),
+            end(&flow.source, flow.source_port),
+            end(&flow.destination, flow.destination_port),
+            said(&flow.protocol).map_or_else(|| "?".to_owned(), protocol_text),
+            flow.note.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn others(&self, indicator: &Indicator) -> Vec<Vec<String>> {
+        [
+            (Phrase::Domain, &indicator.domain),
+            (Phrase::Url, &indicator.url),
+            (Phrase::Email, &indicator.email),
+            (Phrase::File, &indicator.file),
+            (Phrase::Hash, &indicator.hash),
+        ]
+        .into_iter()
+        .filter_map(|(kind, value)| {
+            Some(vec![
+                self.say(kind).to_owned(),
+                said(value)?.to_owned(),
+                self.seen(indicator),
+                indicator.note.clone().unwrap_or_default(),
+            ])
+        })
+        .collect()
+    }
+
+    /// When an indicator was seen: in the team's zone where there is one, else as written; always with the zone.
+    fn seen(&self, indicator: &Indicator) -> String {
+        let Some(time) = &indicator.seen else {
+            return String::new();
+        };
+        let cells = self.time(time);
+        match self.zone {
+            Some(_) => format!("{} = {}", cells[1], cells[2]),
+            None => format!("{} = {}", cells[0], cells[1]),
+        }
+    }
+}
+
+/// A protocol with its number, where it is one of IP's and not a service over it.
+fn protocol_text(name: &str) -> String {
+    match ip_protocol(name) {
+        Some(number) if is_service(name) => {
+            format!("{name} ({})", if number == 17 { "udp" } else { "tcp" })
+        }
+        _ => name.to_owned(),
+    }
+}
+
+pub(crate) fn said(text: &Option<String>) -> Option<&str> {
+    text.as_deref()
+        .map(str::trim)
+        .filter(|text| is_said(Some(text)))
+}
+
+fn owned(text: &Option<String>) -> Option<String> {
+    said(text).map(str::to_owned)
+}
+
+fn severity_phrase(severity: Severity) -> Phrase {
+    match severity {
+        Severity::Low => Phrase::Low,
+        Severity::Medium => Phrase::Medium,
+        Severity::High => Phrase::High,
+    }
+}
+
+fn status_phrase(status: Status) -> Phrase {
+    match status {
+        Status::New => Phrase::New,
+        Status::InProgress => Phrase::InProgress,
+        Status::Forwarded => Phrase::Forwarded,
+        Status::Resolved => Phrase::Resolved,
+    }
+}
+
+fn role_phrase(role: ContactRole) -> Phrase {
+    match role {
+        ContactRole::Reporter => Phrase::Reporter,
+        ContactRole::Creator => Phrase::Creator,
+        ContactRole::Admin => Phrase::Admin,
+        ContactRole::Tech => Phrase::Tech,
+        ContactRole::Victim => Phrase::Victim,
+        ContactRole::Irt => Phrase::Irt,
+        ContactRole::Legal => Phrase::Legal,
+    }
+}

@@ -1,0 +1,299 @@
+//! The record itself.
+
+use std::fmt;
+
+use scelle_event::Tlp;
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// The number of the format that this version reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// An incident, as it is reported to a CERT. Every element may be missing: [`Incident::gaps`] says so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Incident {
+    /// The format's number, [`FORMAT`].
+    pub format: u32,
+    /// The number of the incident, as the team that handles it counts.
+    pub id: Option<String>,
+    /// The team that gave the number.
+    pub team: Option<String>,
+    /// The TLP 2.0 label.
+    pub tlp: Option<String>,
+    /// How far it is handled.
+    pub status: Option<Status>,
+    /// When.
+    pub times: Times,
+    /// Whom to ask.
+    pub contacts: Vec<Contact>,
+    /// What happened, where.
+    pub context: Context,
+    /// What it costs.
+    pub impact: Impact,
+    /// What was seen: addresses, ports, protocols, names, files.
+    pub indicators: Vec<Indicator>,
+    /// Why no indicator is given, where none is.
+    pub no_indicators: Option<String>,
+}
+
+/// When it happened and was noticed; each with its time zone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Times {
+    /// When somebody noticed.
+    pub detected: Option<Time>,
+    /// When it began, as far as that is known.
+    pub started: Option<Time>,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// When it was reported.
+    pub reported: Option<Time>,
+}
+
+/// A person or a team to ask.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contact {
+    /// The name.
+    pub name: Option<String>,
+    /// What they have to do with it.
+    pub role: ContactRole,
+    /// Where they work.
+    pub organization: Option<String>,
+    /// Their address for mail.
+    pub email: Option<String>,
+    /// Their telephone number.
+    pub phone: Option<String>,
+    /// When they can be reached.
+    pub hours: Option<String>,
+    /// Full fingerprint of their OpenPGP certificate.
+    pub openpgp_fingerprint: Option<String>,
+}
+
+/// What a contact has to do with the incident; the words are those of RFC 7970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContactRole {
+    /// Whoever reports it.
+    #[default]
+    Reporter,
+    /// Whoever wrote this record.
+    Creator,
+    /// Whoever administers the machines.
+    Admin,
+    /// Whoever knows the technology.
+    Tech,
+    /// Whoever it happened to.
+    Victim,
+    /// An incident response team.
+    Irt,
+    /// Whoever answers for the law.
+    Legal,
+}
+
+/// What happened, where.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Context {
+    /// One line.
+    pub title: Option<String>,
+    /// What was seen and done, in as many lines as it takes.
+    pub description: Option<String>,
+    /// The organisation, site or service that is touched.
+    pub perimeter: Option<String>,
+    /// The machines that are touched, by name or address.
+    pub systems: Vec<String>,
+}
+
+/// What it costs, as estimated now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Impact {
+    /// In words: which services, which data, how many people.
+    pub description: Option<String>,
+    /// How bad.
+    pub severity: Option<Severity>,
+}
+
+/// How bad an impact is; the words are those of RFC 7970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Work goes on.
+    Low,
+    /// Work is hindered.
+    Medium,
+    /// Work has stopped, or data are lost or known to others.
+    High,
+}
+
+/// How far an incident is handled; the words are those of RFC 7970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Nobody handles it yet.
+    New,
+    /// It is handled.
+    InProgress,
+    /// It was given to another team.
+    Forwarded,
+    /// It is over.
+    Resolved,
+}
+
+/// Something that was seen: a flow from a source to a destination, a name, a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Indicator {
+    /// When it was seen.
+    pub seen: Option<Time>,
+    /// Address or name that a flow came from.
+    pub source: Option<String>,
+    /// Its port.
+    pub source_port: Option<u16>,
+    /// Address or name that a flow went to.
+    pub destination: Option<String>,
+    /// Its port.
+    pub destination_port: Option<u16>,
+    /// `tcp`, `udp`, `icmp`, `https`, …, or an IANA number.
+    pub protocol: Option<String>,
+    /// A domain name.
+    pub domain: Option<String>,
+    /// An address of a page or a service.
+    pub url: Option<String>,
+    /// An address for mail.
+    pub email: Option<String>,
+    /// A file's name or path.
+    pub file: Option<String>,
+    /// MD5, SHA-1, SHA-256 or SHA-512 of a file, in hex digits.
+    pub hash: Option<String>,
+    /// What it means.
+    pub note: Option<String>,
+}
+
+/// Why a text is no incident record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It is no TOML, or has an element that is not known.
+    #[error("this is not an incident record: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// It is no text.
+    #[error("this is not an incident record: it is no UTF-8 text: {0}")]
+    Text(#[from] std::str::Utf8Error),
+    /// It is no JSON, or has an element that is not known.
+    #[error("this is not a sealed incident record: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is of a later format.
+    #[error("the record has format {0}, this version knows {FORMAT}: use a newer version")]
+    Format(u32),
+}
+
+impl Incident {
+    /// Reads either form, told apart by the first character: JSON begins with a brace.
+    ///
+    /// # Errors
+    /// Where it is no record at all.
+    pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
+        match bytes.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(bytes),
+            _ => Self::from_toml(str::from_utf8(bytes)?),
+        }
+    }
+
+    /// Reads what a person wrote.
+    ///
+    /// # Errors
+    /// Where it is no record at all; what is missing is a [gap](Self::gaps).
+    pub fn from_toml(text: &str) -> Result<Self, ReadError> {
+        toml::from_str::<Self>(text)?.of_known_format()
+    }
+
+    /// Reads what was sealed.
+    ///
+    /// # Errors
+    /// Where it is no record.
+    pub fn from_json(text: &[u8]) -> Result<Self, ReadError> {
+        serde_json::from_slice::<Self>(text)?.of_known_format()
+    }
+
+    /// The record as it is sealed.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("a record is plain data");
+        text.push(b'\n');
+        text
+    }
+
+    /// The label, where there is one that TLP 2.0 knows.
+    pub fn label(&self) -> Option<Tlp> {
+        self.tlp.as_deref()?.parse().ok()
+    }
+
+    fn of_known_format(mut self) -> Result<Self, ReadError> {
+        match self.format {
+            0 => self.format = FORMAT,
+            FORMAT => {}
+            other => return Err(ReadError::Format(other)),
+        }
+        Ok(self)
+    }
+}
+
+impl Contact {
+    /// Whether there is a way to reach them.
+    pub fn is_reachable(&self) -> bool {
+        is_said(self.email.as_deref()) || is_said(self.phone.as_deref())
+    }
+}
+
+impl Indicator {
+    /// Whether it is a flow between two machines.
+    pub fn is_flow(&self) -> bool {
+        is_said(self.source.as_deref()) || is_said(self.destination.as_deref())
+    }
+}
+
+/// Whether something was said that is not blank.
+pub(crate) fn is_said(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.trim().is_empty())
+}
+
+macro_rules! names {
+    ($type:ty, $($variant:ident = $name:literal),+) => {
+        impl $type {
+            /// The word of RFC 7970.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+names!(Severity, Low = "low", Medium = "medium", High = "high");
+names!(
+    Status,
+    New = "new",
+    InProgress = "in-progress",
+    Forwarded = "forwarded",
+    Resolved = "resolved"
+);
+names!(
+    ContactRole,
+    Reporter = "reporter",
+    Creator = "creator",
+    Admin = "admin",
+    Tech = "tech",
+    Victim = "victim",
+    Irt = "irt",
+    Legal = "legal"
+);

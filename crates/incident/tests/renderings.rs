@@ -1,0 +1,307 @@
+//! The example record of the repository: complete, rendered, exchanged.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use jiff::{Timestamp, tz::TimeZone};
+use scelle_event::Tlp;
+use scelle_incident::{Document, Incident, Language, RenderError, iodef, template};
+use scelle_testkit::{Corpus, compare_golden, has_tool};
+
+fn testdata() -> PathBuf {
+    scelle_testkit::testdata().join("incident")
+}
+
+fn example() -> Incident {
+    let text =
+        fs::read_to_string(testdata().join("example.toml")).expect("it is in the repository");
+    Incident::from_toml(&text).expect("a record")
+}
+
+fn paris() -> TimeZone {
+    TimeZone::get("Europe/Paris").expect("zones are built in")
+}
+
+fn elements(incident: &Incident) -> Vec<String> {
+    incident.gaps().into_iter().map(|gap| gap.element).collect()
+}
+
+#[test]
+fn the_example_is_complete_and_comes_back_from_its_seal() {
+    let incident = example();
+    assert_eq!(elements(&incident), [""; 0]);
+    let sealed = incident.to_json();
+    assert_eq!(Incident::read(&sealed).expect("sealed"), incident);
+    assert_eq!(Incident::read(&sealed).expect("sealed").to_json(), sealed);
+}
+
+/// Each element of the charter, taken away alone, is named alone.
+#[test]
+fn each_missing_element_is_named() {
+    type Spoil = fn(&mut Incident);
+    let cases: &[(&str, Spoil)] = &[
+        ("id", |one| one.id = Some("  ".to_owned())),
+        ("team", |one| one.team = None),
+        ("tlp", |one| one.tlp = None),
+        ("tlp", |one| one.tlp = Some("TLP:WHITE".to_owned())),
+        ("times.detected", |one| one.times.detected = None),
+        ("times.detected", |one| {
+            one.times.detected = Some(scelle_incident::Time::new("2026-11-20T08:12:00"))
+        }),
+        ("times.started", |one| {
+            one.times.started = Some(scelle_incident::Time::new("hier"))
+        }),
+        ("times.ended", |one| {
+            one.times.ended = Some(scelle_incident::Time::new("2026-11-18T08:12:00Z"))
+        }),
+        ("contacts", |one| one.contacts.clear()),
+        ("contacts[1].name", |one| one.contacts[0].name = None),
+        ("contacts[2].email", |one| one.contacts[1].email = None),
+        ("contacts[1].email", |one| {
+            one.contacts[0].email = Some("aline".to_owned())
+        }),
+        ("contacts[2].openpgp_fingerprint", |one| {
+            one.contacts[1].openpgp_fingerprint = Some("89ABCDEF01234567".to_owned());
+        }),
+        ("context.title", |one| one.context.title = None),
+        ("context.description", |one| {
+            one.context.description = Some("\n".to_owned())
+        }),
+        ("impact.description", |one| one.impact.description = None),
+        ("impact.severity", |one| one.impact.severity = None),
+        ("indicators", |one| one.indicators.clear()),
+        ("indicators[1].source", |one| {
+            one.indicators[0].source = None
+        }),
+        ("indicators[1].source", |one| {
+            one.indicators[0].source = Some("198.51.100.700".to_owned())
+        }),
+        ("indicators[1].destination", |one| {
+            one.indicators[0].destination = None
+        }),
+        ("indicators[2].destination_port", |one| {
+            one.indicators[1].destination_port = None
+        }),
+        ("indicators[2].protocol", |one| {
+            one.indicators[1].protocol = None
+        }),
+        ("indicators[2].protocol", |one| {
+            one.indicators[1].protocol = Some("morse".to_owned())
+        }),
+        ("indicators[3]", |one| {
+            one.indicators[2].domain = None;
+            one.indicators[2].url = None;
+        }),
+        ("indicators[4].hash", |one| {
+            one.indicators[3].hash = Some("9f86".to_owned())
+        }),
+    ];
+    for (element, spoil) in cases {
+        let mut incident = example();
+        spoil(&mut incident);
+        assert_eq!(elements(&incident), [*element], "{element}");
+        let gap = &incident.gaps()[0];
+        assert_ne!(
+            gap.message(Language::French),
+            gap.message(Language::English)
+        );
+    }
+    let mut none = example();
+    none.indicators.clear();
+    none.no_indicators = Some("Les journaux sont encore analysés".to_owned());
+    assert_eq!(elements(&none), [""; 0]);
+}
+
+#[test]
+fn templates_are_records_that_lack_everything() {
+    for language in [Language::French, Language::English] {
+        let blank = Incident::from_toml(template(language)).expect("a record");
+        for element in [
+            "id",
+            "team",
+            "tlp",
+            "times.detected",
+            "context.title",
+            "impact.severity",
+            "indicators",
+        ] {
+            assert!(
+                elements(&blank).iter().any(|one| one == element),
+                "{element}"
+            );
+        }
+        assert!(matches!(
+            Document::new(&blank, language, None),
+            Err(RenderError::NoLabel)
+        ));
+    }
+}
+
+#[test]
+fn what_is_no_record_is_refused_with_its_place() {
+    let error = Incident::from_toml("id = \"1\"\nimpakt = 3\n").expect_err("misspelt");
+    assert!(error.to_string().contains("impakt"), "{error}");
+    assert!(
+        Incident::from_toml("format = 2")
+            .expect_err("later")
+            .to_string()
+            .contains("newer version")
+    );
+    assert!(Incident::read(&[0xFF, 0xFE]).is_err());
+}
+
+/// The golden files are what a person looked at; `UPDATE_GOLDEN=1` writes them again.
+#[test]
+fn markdown_and_html_are_as_they_were_read() {
+    for language in [Language::French, Language::English] {
+        let document = Document::new(&example(), language, Some(&paris())).expect("labelled");
+        for (ending, text) in [("md", document.to_markdown()), ("html", document.to_html())] {
+            let golden = testdata().join(format!("example.{}.{ending}", language.code()));
+            compare_golden(&golden, &text).unwrap_or_else(|difference| panic!("{difference}"));
+        }
+    }
+}
+
+#[test]
+fn a_hostile_record_stays_text() {
+    let mut incident = example();
+    incident.context.title = Some("<script>alert(1)</script> | [x](javascript:y)\u{7}".to_owned());
+    incident.times.ended = Some(scelle_incident::Time::new("<img src=x>"));
+    let document = Document::new(&incident, Language::English, None).expect("labelled");
+    let (html, markdown) = (document.to_html(), document.to_markdown());
+    for text in [&html, &markdown] {
+        for piece in ["<script>", "<img", "\u{7}"] {
+            assert!(!text.contains(piece), "{piece:?} in {text}");
+        }
+    }
+    assert!(!markdown.contains("[x]"));
+    assert!(matches!(
+        iodef::write(&incident, Language::English, Timestamp::UNIX_EPOCH),
+        Err(RenderError::Lacks(_))
+    ));
+}
+
+#[test]
+fn pdf_is_the_same_each_time_and_labelled_on_each_page() {
+    let mut incident = example();
+    let line = "Une ligne de plus, avec un caractère que la police n'a pas : 中.\n\n";
+    incident.context.description = Some(line.repeat(120));
+    let document = Document::new(&incident, Language::French, Some(&paris())).expect("labelled");
+    let pdf = document.to_pdf().expect("rendered");
+    assert_eq!(pdf, document.to_pdf().expect("rendered"));
+    assert!(pdf.starts_with(b"%PDF-"));
+    if !has_tool("pdftotext", "the text of a report in PDF") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("report.pdf");
+    fs::write(&path, &pdf).expect("written");
+    let output = Command::new("pdftotext")
+        .arg("-layout")
+        .arg(&path)
+        .arg("-")
+        .output()
+        .expect("pdftotext runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let pages: Vec<&str> = text
+        .split('\u{C}')
+        .filter(|page| !page.trim().is_empty())
+        .collect();
+    assert!(pages.len() > 2, "{} pages", pages.len());
+    for page in &pages {
+        assert_eq!(
+            page.matches("TLP:AMBER+STRICT").count() - usize::from(page.contains("Étiquette")),
+            2,
+            "{page}"
+        );
+    }
+    for piece in [
+        "Rapport d'incident 2026-0042",
+        "Aline Martin",
+        "198.51.100.7:49152",
+        "2026-11-20 07:12:00 UTC",
+        "[U+4E2D]",
+    ] {
+        assert!(text.contains(piece), "{piece}");
+    }
+    assert_eq!(text.matches("Une ligne de plus").count(), 120);
+}
+
+/// The schema of RFC 7970, asked through `xmllint`, for every label.
+#[test]
+fn iodef_is_valid_and_keeps_the_label() {
+    let mut documents = Vec::new();
+    for label in Tlp::ALL {
+        let mut incident = example();
+        incident.tlp = Some(label.name().to_owned());
+        let xml = iodef::write(
+            &incident,
+            Language::French,
+            "2026-11-20T08:00:00Z".parse().expect("a time"),
+        )
+        .expect("complete");
+        let text = String::from_utf8(xml).expect("UTF-8");
+        assert!(
+            text.contains(&format!("name=\"tlp\">{}<", label.name())),
+            "{text}"
+        );
+        let restriction = match label {
+            Tlp::Green => "restriction=\"green\"",
+            Tlp::Amber => "restriction=\"amber\"",
+            Tlp::Red => "restriction=\"red\"",
+            Tlp::Clear => "restriction=\"ext-value\" ext-restriction=\"TLP:CLEAR\"",
+            Tlp::AmberStrict => "restriction=\"ext-value\" ext-restriction=\"TLP:AMBER+STRICT\"",
+        };
+        assert!(text.contains(restriction), "{text}");
+        assert!(text.contains("<DetectTime>2026-11-20T08:12:00+01:00</DetectTime>"));
+        assert!(
+            text.contains("n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="),
+            "the hash in base64"
+        );
+        documents.push((label, text));
+    }
+    let mut sparse = example();
+    sparse.indicators.clear();
+    sparse.no_indicators = Some("rien <encore>".to_owned());
+    sparse.times.started = None;
+    sparse.status = None;
+    let xml = iodef::write(&sparse, Language::English, Timestamp::UNIX_EPOCH).expect("enough");
+    documents.push((Tlp::AmberStrict, String::from_utf8(xml).expect("UTF-8")));
+
+    let Some(corpus) = Corpus::find("the schema of IODEF") else {
+        return;
+    };
+    if !has_tool("xmllint", "IODEF") {
+        return;
+    }
+    let schema = corpus.path("schemas/iodef-2.0/iodef-2.0.xsd");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (label, text) in &documents {
+        let path = folder.path().join("incident.xml");
+        fs::write(&path, text).expect("written");
+        let output = Command::new("xmllint")
+            .args(["--noout", "--nonet", "--schema"])
+            .args([&schema, &path])
+            .output()
+            .expect("xmllint runs");
+        assert!(
+            output.status.success(),
+            "{label}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    // The schema does refuse what is wrong.
+    let path = folder.path().join("wrong.xml");
+    fs::write(
+        &path,
+        documents[0]
+            .1
+            .replace("purpose=\"reporting\"", "purpose=\"joking\""),
+    )
+    .expect("written");
+    let output = Command::new("xmllint")
+        .args(["--noout", "--nonet", "--schema"])
+        .args([&schema, &path])
+        .output();
+    assert!(!output.expect("xmllint runs").status.success());
+}
