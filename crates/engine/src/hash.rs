@@ -1,7 +1,8 @@
 //! Hashes of many streams, all of them in one pass over the bytes.
 //!
-//! Streams are taken on by size, the largest first, each by the next free thread; the blocks of
-//! one stream are hashed by BLAKE3 on all free threads, and by the serial hashes beside it. So
+//! Streams are taken on by size, the largest first, each by the next free thread, through a buffer
+//! that stays in that core's cache. One that would keep a thread busy when all others are done is
+//! split instead: BLAKE3 works on its blocks on all free threads, the serial hashes beside it. So
 //! neither many small files nor one large file leaves a core idle.
 
 use std::{
@@ -21,7 +22,11 @@ use sha2::{Digest, Sha256};
 
 use crate::Progress;
 
-/// A block that several hashes read one after another should still be in the cache.
+/// What one thread reads at a time: it is still in its core's cache when it is hashed.
+const BLOCK_BYTES: usize = 256 << 10;
+/// What goes through one hash before the next takes it.
+const STEP_BYTES: usize = 16 << 10;
+/// A block that two threads hash.
 const SHARED_BLOCK_BYTES: usize = 512 << 10;
 /// BLAKE3 alone splits a block among threads: large blocks split better.
 const TREE_BLOCK_BYTES: usize = 8 << 20;
@@ -95,14 +100,38 @@ pub fn hash_all<R: ReadAt, E: From<ReadError> + Send>(
     progress.begin("hashing", sizes.iter().sum(), sizes.len() as u64);
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.sort_by_key(|number| std::cmp::Reverse(sizes[*number]));
+    // What is left when each is taken on.
+    let mut left: u64 = sizes.iter().sum();
+    let splits: Vec<bool> = order
+        .iter()
+        .map(|number| {
+            left -= sizes[*number];
+            let others = rayon::current_num_threads() as u64 - 1;
+            // Of a single one (it may be a pipe) the size may not be known.
+            sizes.len() == 1
+                || sizes[*number] >= SHARED_BLOCK_BYTES as u64
+                    && sizes[*number] > left / others.max(1)
+        })
+        .collect();
     let next = AtomicUsize::new(0);
     let results = Mutex::new((BTreeMap::new(), 0, hand_on));
     rayon::scope(|scope| {
         for _ in 0..rayon::current_num_threads().min(sizes.len()) {
             scope.spawn(|_| {
-                while let Some(number) = order.get(next.fetch_add(1, Relaxed)) {
-                    let hashed =
-                        open(*number).and_then(|stream| Ok(hash(&stream, algorithms, progress)?));
+                let mut buffer = Vec::new();
+                loop {
+                    let place = next.fetch_add(1, Relaxed);
+                    let Some(number) = order.get(place) else {
+                        break;
+                    };
+                    let hashed = open(*number).and_then(|stream| {
+                        let task = Task {
+                            algorithms,
+                            progress,
+                            splits: splits[place],
+                        };
+                        Ok(task.hash(&stream, &mut buffer)?)
+                    });
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     let (ready, joined, hand_on) = &mut *results;
                     ready.insert(*number, hashed);
@@ -116,7 +145,7 @@ pub fn hash_all<R: ReadAt, E: From<ReadError> + Send>(
     });
 }
 
-/// Hashes one stream with each of `algorithms`.
+/// Hashes one stream with each of `algorithms`, on all threads of the caller's rayon pool.
 ///
 /// # Errors
 /// Where a byte of it can't be read: a hash of less than all would mislead.
@@ -125,66 +154,95 @@ pub fn hash(
     algorithms: &[Algorithm],
     progress: &Progress,
 ) -> Result<Hashed, ReadError> {
-    let wants = |algorithm| algorithms.contains(&algorithm);
-    let mut tree = wants(Algorithm::Blake3).then(blake3::Hasher::new);
-    let mut serial = Serial {
-        sha256: wants(Algorithm::Sha256).then(Sha256::new),
-        sha1: wants(Algorithm::Sha1).then(Sha1::new),
-        md5: wants(Algorithm::Md5).then(Md5::new),
+    let task = Task {
+        algorithms,
+        progress,
+        splits: true,
     };
-    let block = if serial.is_empty() {
-        TREE_BLOCK_BYTES
-    } else {
-        SHARED_BLOCK_BYTES
-    };
-    let mut feed = |bytes: &[u8]| {
-        match &mut tree {
-            None => serial.update(bytes),
-            // Below this, handing work to another thread costs more than it saves.
-            Some(tree) if bytes.len() < SHARED_BLOCK_BYTES / 4 => {
-                tree.update(bytes);
-                serial.update(bytes);
+    task.hash(stream, &mut Vec::new())
+}
+
+/// How a stream is hashed.
+struct Task<'a> {
+    algorithms: &'a [Algorithm],
+    progress: &'a Progress,
+    /// Whether other threads are to help.
+    splits: bool,
+}
+
+impl Task<'_> {
+    fn hash(&self, stream: &dyn ReadAt, buffer: &mut Vec<u8>) -> Result<Hashed, ReadError> {
+        let wants = |algorithm| self.algorithms.contains(&algorithm);
+        let mut tree = wants(Algorithm::Blake3).then(blake3::Hasher::new);
+        let mut serial = Serial {
+            sha256: wants(Algorithm::Sha256).then(Sha256::new),
+            sha1: wants(Algorithm::Sha1).then(Sha1::new),
+            md5: wants(Algorithm::Md5).then(Md5::new),
+        };
+        let block = match (self.splits, serial.is_empty()) {
+            (false, _) => BLOCK_BYTES,
+            (true, false) => SHARED_BLOCK_BYTES,
+            (true, true) => TREE_BLOCK_BYTES,
+        };
+        let mut feed = |bytes: &[u8]| {
+            match &mut tree {
+                None => serial.update(bytes),
+                // Below this, handing work to another thread costs more than it saves.
+                Some(tree) if !self.splits || bytes.len() < SHARED_BLOCK_BYTES / 4 => {
+                    let step = if serial.is_empty() {
+                        BLOCK_BYTES
+                    } else {
+                        STEP_BYTES
+                    };
+                    for step in bytes.chunks(step) {
+                        tree.update(step);
+                        serial.update(step);
+                    }
+                }
+                Some(tree) if serial.is_empty() => {
+                    tree.update_rayon(bytes);
+                }
+                Some(tree) => {
+                    rayon::join(|| serial.update(bytes), || tree.update(bytes));
+                }
             }
-            Some(tree) if serial.is_empty() => {
-                tree.update_rayon(bytes);
+            self.progress.advance(bytes.len() as u64, 0);
+        };
+        let mut bytes = 0;
+        if let Some(memory) = stream.as_slice() {
+            memory.chunks(block).for_each(&mut feed);
+            bytes = memory.len() as u64;
+        } else {
+            let room = usize::try_from(stream.len()).map_or(block, |len| len.clamp(1, block));
+            if buffer.len() < room {
+                buffer.resize(room, 0);
             }
-            Some(tree) => {
-                rayon::join(|| serial.update(bytes), || tree.update(bytes));
+            loop {
+                let have = stream.read_full_at(bytes, &mut buffer[..room])?;
+                if have == 0 {
+                    break;
+                }
+                feed(&buffer[..have]);
+                bytes += have as u64;
             }
         }
-        progress.advance(bytes.len() as u64, 0);
-    };
-    let mut bytes = 0;
-    if let Some(memory) = stream.as_slice() {
-        memory.chunks(block).for_each(&mut feed);
-        bytes = memory.len() as u64;
-    } else {
-        let room = usize::try_from(stream.len()).map_or(block, |len| len.clamp(1, block));
-        let mut buffer = vec![0; room];
-        loop {
-            let have = stream.read_full_at(bytes, &mut buffer)?;
-            if have == 0 {
-                break;
-            }
-            feed(&buffer[..have]);
-            bytes += have as u64;
-        }
+        self.progress.advance(0, 1);
+        let mut tree = tree.map(|tree| tree.finalize().to_hex().to_string());
+        let hashes = self
+            .algorithms
+            .iter()
+            .filter_map(|algorithm| {
+                let hex = match algorithm {
+                    Algorithm::Blake3 => tree.take(),
+                    Algorithm::Sha256 => serial.sha256.take().map(|one| hex(&one.finalize())),
+                    Algorithm::Sha1 => serial.sha1.take().map(|one| hex(&one.finalize())),
+                    Algorithm::Md5 => serial.md5.take().map(|one| hex(&one.finalize())),
+                };
+                Some((*algorithm, hex?))
+            })
+            .collect();
+        Ok(Hashed { bytes, hashes })
     }
-    progress.advance(0, 1);
-    let mut tree = tree.map(|tree| tree.finalize().to_hex().to_string());
-    let hashes = algorithms
-        .iter()
-        .filter_map(|algorithm| {
-            let hex = match algorithm {
-                Algorithm::Blake3 => tree.take(),
-                Algorithm::Sha256 => serial.sha256.take().map(|one| hex(&one.finalize())),
-                Algorithm::Sha1 => serial.sha1.take().map(|one| hex(&one.finalize())),
-                Algorithm::Md5 => serial.md5.take().map(|one| hex(&one.finalize())),
-            };
-            Some((*algorithm, hex?))
-        })
-        .collect();
-    Ok(Hashed { bytes, hashes })
 }
 
 /// The hashes that take their bytes one block after another.
