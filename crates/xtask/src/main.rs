@@ -20,7 +20,8 @@ cargo xtask ran LOG                make sure, from the output of cargo test, tha
 cargo xtask samples                write the samples of testdata/ that have a recipe
 cargo xtask demo                   make the disk image that the README's first command reads
 cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each
-cargo xtask bench [--data DIR] [--rounds N] [ROW…]   measure, beside other people's tools";
+cargo xtask bench [--data DIR] [--rounds N] [ROW…]   measure, beside other people's tools
+cargo xtask bench [--data DIR] data [PIECE…]         only make what is measured, or those pieces of it";
 
 fn main() -> ExitCode {
     match task() {

@@ -47,7 +47,8 @@ struct Row {
     counts: Option<(String, String)>,
 }
 
-/// `cargo xtask bench [--data DIR] [--rounds N] [ROW…]`; the row `data` only makes what is measured.
+/// `cargo xtask bench [--data DIR] [--rounds N] [ROW…]`; `data [PIECE…]` in place of the rows only
+/// makes what is measured, or those pieces of it.
 pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     let mut data = env::temp_dir().join("scelle-bench");
     let mut rounds = DEFAULT_ROUNDS;
@@ -62,11 +63,11 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     }
     ensure!(rounds > 0, "at least one round");
     install_packages()?;
-    make_data(&data)?;
-    if chosen == ["data"] {
-        return Ok(());
+    if let ["data", wanted @ ..] = &chosen[..] {
+        return make_data(&data, wanted);
     }
     let peers = install_peers()?;
+    make_data(&data, &[])?;
     let scelle = build(root)?;
     // Results go to memory on both sides.
     let out = PathBuf::from("/dev/shm/scelle-bench");
@@ -150,13 +151,23 @@ fn install_packages() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes what is not there yet; each piece gets its name when it is whole.
-fn make_data(data: &Path) -> anyhow::Result<()> {
-    let corpus = Corpus::find("benchmarks").context("event logs come from the corpus")?;
+/// What is measured, in an order in which later pieces may be made of earlier ones.
+const PIECES: &[&str] = &["volume.raw", "mft.bin", "big.evtx", "hash", "mix"];
+
+/// Makes what is not there yet, all of it or the `wanted` pieces; each gets its name when it is
+/// whole.
+fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
+    for name in wanted {
+        ensure!(
+            PIECES.contains(name),
+            "no piece is called {name}; there are: {}",
+            PIECES.join(", ")
+        );
+    }
     fs::create_dir_all(data).with_context(|| data.display().to_string())?;
     let piece = |name: &str, make: &dyn Fn(&Path) -> anyhow::Result<()>| {
         let (place, part) = (data.join(name), data.join(format!("{name}.part")));
-        if place.exists() {
+        if place.exists() || !(wanted.is_empty() || wanted.contains(&name)) {
             return Ok(());
         }
         eprintln!("making {}", place.display());
@@ -187,6 +198,7 @@ fn make_data(data: &Path) -> anyhow::Result<()> {
         Ok(fs::remove_file(&small)?)
     })?;
     piece("big.evtx", &|part| {
+        let corpus = Corpus::find("benchmarks").context("event logs come from the corpus")?;
         log::concatenate(&corpus, part, LOG_BYTES)
     })?;
     piece("hash", &|part| tree::mixed_sizes(part, HASH_BYTES))?;
