@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// The zone of local times in the evidence, as in +02:00
     #[arg(long)]
     zone: Option<Zone>,
+    /// Folder for sorted rows that exceed memory, encrypted under a key that stays in memory
+    /// [default: the folder of --out; with `-`, the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    spill: Option<PathBuf>,
     /// Replace an existing output
     #[arg(long)]
     force: bool,
@@ -112,6 +116,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         from: args.from,
         to: args.to,
         zone: args.zone.clone(),
+        spill: args.spill.clone(),
         ..Options::default()
     };
     let progress = Progress::default();
@@ -230,7 +235,8 @@ pub(crate) fn span(summary: &Summary) -> String {
     }
 }
 
-/// Writes a timeline of `sources` to `out`, warnings beside it.
+/// Writes a timeline of `sources` to `out`, warnings beside it. Where `options` names no folder to
+/// spill to, it is that of `out`.
 pub(crate) fn write(
     sources: &[Source],
     artefacts: &[&'static dyn Artefact],
@@ -244,7 +250,7 @@ pub(crate) fn write(
         if format == FormatName::Parquet {
             bail!("Parquet can't be written to standard output: name a file with --out");
         }
-        options.spill = Some(std::env::temp_dir());
+        options.spill.get_or_insert_with(std::env::temp_dir);
         let stdout = Box::new(BufWriter::new(io::stdout()));
         let (summary, parsed) = write_to(
             sources,
@@ -261,7 +267,7 @@ pub(crate) fn write(
             parsed,
         });
     }
-    options.spill = Some(match out.parent() {
+    options.spill.get_or_insert_with(|| match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     });
@@ -370,6 +376,48 @@ mod tests {
         assert_eq!(day, moment("2024-05-01T02:00:00+02:00").expect("a moment"));
         assert_eq!(day.seconds(), 1_714_521_600);
         assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn what_exceeds_memory_goes_to_the_folder_that_is_named() {
+        let sample = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../testdata/ntfs.mft/$MFT.in"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = |spill: Option<PathBuf>, name: &str| {
+            // The rows of the first source are packed when those of the second come.
+            let open = || scelle::open_with(Path::new(sample), &OpenOptions { map: true });
+            let sources = [(); 2].map(|()| open().expect("a sample"));
+            let options = Options {
+                memory_bytes: 0,
+                spill,
+                ..Options::default()
+            };
+            let artefacts = [find(BODY_ARTEFACT).expect("registered")];
+            let (out, progress) = (folder.path().join(name), Progress::default());
+            write(
+                &sources,
+                &artefacts,
+                options,
+                FormatName::Jsonl,
+                &out,
+                false,
+                &progress,
+            )
+            .map(|made| made.summary.rows)
+        };
+        let named = folder.path().join("spill");
+        let error = made(Some(named.clone()), "a.jsonl").expect_err("no such folder yet");
+        let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
+        assert!(chain.join(": ").contains("spill"), "{chain:?}");
+        std::fs::create_dir(&named).expect("a folder");
+        let rows = made(Some(named.clone()), "b.jsonl").expect("spilled");
+        assert!(rows > 0);
+        // Without one, the folder of the output serves.
+        assert_eq!(made(None, "c.jsonl").expect("spilled"), rows);
+        // Nothing stays.
+        assert_eq!(std::fs::read_dir(&named).expect("a folder").count(), 0);
     }
 
     #[test]
