@@ -5,6 +5,7 @@ mod evtx;
 mod golden;
 mod index;
 mod log;
+mod memory;
 mod mft;
 mod package;
 mod recipe;
@@ -21,6 +22,7 @@ pub use evtx::{EvtxEvent, EvtxLog, EvtxNode, EvtxRecord, EvtxValue, seal_evtx_ch
 pub use golden::compare_golden;
 pub use index::{IndexEntry, index_record};
 pub use log::{LogChange, LogFile};
+pub use memory::{anonymous_bytes, peak_bytes};
 pub use mft::{MftRecord, Part};
 pub use package::package_folder;
 pub use recipe::{Expected, MadeVolume};

@@ -133,15 +133,14 @@ impl Part {
 impl Survey {
     /// Joins the pieces.
     pub(super) fn join(parts: Vec<Part>) -> Self {
-        let mut claims = Vec::new();
-        let mut names = Vec::with_capacity(parts.len());
-        for part in parts {
-            names.push(part.names);
-            claims.extend(part.extensions);
-        }
+        let (names, claims): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .map(|part| (part.names, part.extensions))
+            .unzip();
         let table = NameTable::join(names);
         let mut extensions: Vec<(u64, u64)> = claims
             .into_iter()
+            .flatten()
             .filter(|claim| table.owns(claim.base, claim.in_use))
             .map(|claim| (entry_of(claim.base), claim.entry))
             .collect();
