@@ -289,10 +289,9 @@ fn bytes_of<'a>(
     range: Range<u64>,
     buffer: &'a mut Vec<u8>,
 ) -> (&'a [u8], Vec<(Range<u64>, ReadError)>) {
-    if let Some(bytes) = stream.as_slice() {
-        let start = (range.start as usize).min(bytes.len());
-        let end = (range.end as usize).min(bytes.len());
-        return (&bytes[start..end], Vec::new());
+    let inside = range.start.min(stream.len())..range.end.min(stream.len());
+    if let Some(bytes) = stream.slice_at(inside) {
+        return (bytes, Vec::new());
     }
     const PAGE: usize = 4096;
     let length = (range.end - range.start) as usize;

@@ -47,6 +47,13 @@ pub trait ReadAt: Send + Sync {
     fn as_slice(&self) -> Option<&[u8]> {
         None
     }
+
+    /// The bytes of `range`, where these are memory already: a stream in a mapped image may lie there in
+    /// pieces, each of which needs no copy.
+    fn slice_at(&self, range: Range<u64>) -> Option<&[u8]> {
+        let (start, end) = (range.start.try_into().ok()?, range.end.try_into().ok()?);
+        self.as_slice()?.get::<Range<usize>>(start..end)
+    }
 }
 
 /// What every [`ReadAt`] can do besides.
@@ -118,6 +125,9 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     fn as_slice(&self) -> Option<&[u8]> {
         (**self).as_slice()
     }
+    fn slice_at(&self, range: Range<u64>) -> Option<&[u8]> {
+        (**self).slice_at(range)
+    }
 }
 
 macro_rules! forward {
@@ -134,6 +144,9 @@ macro_rules! forward {
             }
             fn as_slice(&self) -> Option<&[u8]> {
                 (**self).as_slice()
+            }
+            fn slice_at(&self, range: Range<u64>) -> Option<&[u8]> {
+                (**self).slice_at(range)
             }
         }
     };
@@ -213,6 +226,12 @@ impl<R: ReadAt> ReadAt for Window<R> {
         let end = usize::try_from(self.start + self.len).ok()?;
         self.inner.as_slice()?.get(start..end)
     }
+
+    fn slice_at(&self, range: Range<u64>) -> Option<&[u8]> {
+        let is_inside = range.start <= range.end && range.end <= self.len;
+        let shifted = is_inside.then(|| self.start + range.start..self.start + range.end)?;
+        self.inner.slice_at(shifted)
+    }
 }
 
 #[cfg(test)]
@@ -228,6 +247,8 @@ mod tests {
         assert_eq!(buf[..2], [4, 5]);
         assert_eq!(window.read_at(4, &mut buf).expect("in memory"), 0);
         assert_eq!(window.as_slice(), Some(&[2u8, 3, 4, 5][..]));
+        assert_eq!(window.slice_at(1..3), Some(&[3u8, 4][..]));
+        assert_eq!(window.slice_at(1..5), None);
         let ranges: Vec<_> = window.ranges().collect();
         assert_eq!(ranges, [(0..4, RangeKind::Data)]);
     }

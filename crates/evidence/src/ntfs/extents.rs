@@ -179,13 +179,15 @@ impl ReadAt for ExtentStream {
     }
 
     fn as_slice(&self) -> Option<&[u8]> {
-        let whole = self.piece(0);
-        let is_whole = whole.kind == RangeKind::Data && whole.end == self.real_bytes;
-        let start = usize::try_from(whole.at).ok().filter(|_| is_whole)?;
-        let length = usize::try_from(self.real_bytes).ok()?;
-        self.source
-            .as_slice()?
-            .get(start..start.checked_add(length)?)
+        self.slice_at(0..self.real_bytes)
+    }
+
+    fn slice_at(&self, range: Range<u64>) -> Option<&[u8]> {
+        let is_inside = range.start <= range.end && range.end <= self.real_bytes;
+        let piece = is_inside.then(|| self.piece(range.start))?;
+        let is_whole = piece.kind == RangeKind::Data && piece.end >= range.end;
+        let length = range.end - range.start;
+        is_whole.then(|| self.source.slice_at(piece.at..piece.at + length))?
     }
 }
 
@@ -287,5 +289,17 @@ mod tests {
         let whole = stream(&[(0, Some(2), 3)], 40, 40);
         assert_eq!(whole.as_slice().map(<[u8]>::len), Some(40));
         assert_eq!(whole.as_slice().and_then(<[u8]>::first), Some(&32));
+    }
+
+    #[test]
+    fn a_piece_in_memory_is_a_slice() {
+        let parts = stream(&[(0, Some(2), 2), (2, None, 1), (3, Some(5), 2)], 76, 70);
+        let of = |range| parts.slice_at(range).map(|bytes| (bytes[0], bytes.len()));
+        assert_eq!(of(0..32), Some((32, 32)));
+        assert_eq!(of(16..20), Some((48, 4)));
+        assert_eq!(of(48..70), Some((80, 22)));
+        for range in [30..34, 32..40, 40..50, 60..71, 70..76, 70..90] {
+            assert_eq!(of(range.clone()), None, "{range:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! # Memory
 //! While a walk lasts, [`paths::BYTES_PER_ENTRY`] for each record and the bytes of its best name.
 //! After the first [`open`](Volume::open) by path, 16 bytes for each name, for as long as the
-//! volume is open. Opening by entry needs nothing.
+//! volume is open. Opening by entry, or one of the metadata files at the root, needs nothing.
 //!
 //! # What is compressed
 //! LZNT1 and WOF streams are read as what they stand for, unit by unit, with a few units kept. A
@@ -31,14 +31,17 @@ mod security;
 mod walk;
 
 use std::{
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Arc, OnceLock},
 };
 
 use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{
     Bytes, ReadAt, ReadAtExt as _, ReadError,
-    ntfs::{Attribute, Body, BootSector, COMPRESSED, ENCRYPTED, Run, kind, paths},
+    ntfs::{
+        Attribute, Body, BootSector, COMPRESSED, ENCRYPTED, FileName, Run, kind, paths,
+        push_component,
+    },
 };
 
 pub(crate) use self::extents::{ExtentStream, Extents};
@@ -56,6 +59,9 @@ use crate::{Entry, EvidenceLoss, StreamState, Volume, VolumeInfo, VolumeKind};
 const VOLUME_ENTRY: u64 = 3;
 /// The entry of `$Secure`.
 const SECURE_ENTRY: u64 = 9;
+
+/// Entries that NTFS keeps for its metadata files: `$MFT` is 0, `$Extend` is 11.
+const METADATA_ENTRIES: Range<u64> = 0..12;
 
 /// An NTFS volume.
 pub struct NtfsVolume {
@@ -213,6 +219,27 @@ impl NtfsVolume {
         })
     }
 
+    /// The entry of a metadata file at the root, told by the name that its record holds. A path that is none
+    /// of these, or whose record is damaged, is for the index to find.
+    fn metadata_entry(&self, path: &EvidencePath) -> Option<u64> {
+        if !path.as_bytes().starts_with(b"$") {
+            return None;
+        }
+        let mut room = Room::default();
+        METADATA_ENTRIES.into_iter().find(|number| {
+            self.records.read(*number, &mut room).is_ok_and(|record| {
+                !record.header.is_extension()
+                    && record.header.in_use()
+                    && record
+                        .attributes()
+                        .flatten()
+                        .filter(|attribute| attribute.kind == kind::FILE_NAME)
+                        .filter_map(|attribute| attribute.resident().and_then(FileName::parse))
+                        .any(|name| is_at_root(&name, path))
+            })
+        })
+    }
+
     /// Adds an attribute to what is known of a file, its reparse point read from wherever it is.
     fn add(
         &self,
@@ -244,10 +271,16 @@ impl Volume for NtfsVolume {
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
-        let index = self.index.get_or_init(|| PathIndex::build(self));
-        let number = index.find(&stream.path).ok_or_else(|| ReadError::Absent {
-            what: stream.to_string(),
-        })?;
+        let number = match self.metadata_entry(&stream.path) {
+            Some(number) => number,
+            None => self
+                .index
+                .get_or_init(|| PathIndex::build(self))
+                .find(&stream.path)
+                .ok_or_else(|| ReadError::Absent {
+                    what: stream.to_string(),
+                })?,
+        };
         self.open_number(number, None, stream.stream.as_ref())
     }
 
@@ -342,6 +375,13 @@ impl Wanted {
         let units = Lznt1::new(records, sizes, self.runs, first.exponent)?;
         Ok(Some(Box::new(Packed::new(units))))
     }
+}
+
+fn is_at_root(name: &FileName<'_>, path: &EvidencePath) -> bool {
+    const ENTRY: u64 = (1 << 48) - 1;
+    let mut component = Vec::with_capacity(name.utf16le.len() / 2);
+    push_component(&mut component, name.utf16le);
+    name.parent & ENTRY == paths::ROOT_ENTRY && component == path.as_bytes()
 }
 
 /// The label, where `$Volume` can be read and has one.
