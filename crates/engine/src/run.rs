@@ -18,6 +18,9 @@ use scelle_formats::{DecodeError, RangeKind, ReadAt, ReadError};
 
 use scelle_parallel::ordered;
 
+/// Units that a stream is cut into at most; at a mebibyte each, more than a volume's largest table has.
+const MAX_UNITS: u64 = 1 << 20;
+
 /// How many records and warnings a run gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -154,16 +157,19 @@ impl<C: Consumer> Run<'_, C> {
         let Some((head, cut)) = prepared else {
             return Ok(());
         };
-        let units = if parser.sparse() {
+        let claims_too_much = claims_too_much(&cut, len);
+        let units = if parser.sparse() || claims_too_much {
             let (units, unread) = stored_units(&cut, self.input.stream);
-            if !unread.is_empty() {
-                let unit = self.unit(|out| {
-                    for range in unread {
-                        out.warn(range, Loss::Record, "it can't be read");
-                    }
-                });
-                self.consumer.join(unit)?;
-            }
+            let unit = self.unit(|out| {
+                for range in unread {
+                    out.warn(range, Loss::Record, "it can't be read");
+                }
+                if claims_too_much && !parser.sparse() {
+                    let cause = "it claims to be longer than anything of its kind; only what is stored was read";
+                    out.warn(0..len, Loss::Record, cause);
+                }
+            });
+            self.consumer.join(unit)?;
             units
         } else {
             units(&cut, len)
@@ -235,6 +241,13 @@ fn rest(out: &mut Emitter<'_>, parsed: Result<(), DecodeError>, range: Range<u64
             .unwrap_or(range.start);
         out.warn(from..range.end, Loss::Rest, error.to_string());
     }
+}
+
+/// Whether a stream claims more units than one could hold: it has holes then, or its length is a lie, and
+/// neither memory nor time may follow it.
+fn claims_too_much(cut: &Cut, len: u64) -> bool {
+    let bytes = cut.range.end.min(len).saturating_sub(cut.range.start);
+    bytes / cut.unit_bytes.max(1) as u64 > MAX_UNITS
 }
 
 fn units(cut: &Cut, len: u64) -> Vec<Range<u64>> {

@@ -1,7 +1,9 @@
 //! Tables made by hand: spread over pieces, mutated, cut.
 
+use std::ops::Range;
+
 use scelle_event::Role;
-use scelle_formats::{Bytes, ReadAt as _};
+use scelle_formats::{Bytes, RangeKind, ReadAt, ReadError};
 use scelle_testkit::MftRecord;
 
 use crate::{
@@ -204,4 +206,49 @@ fn changed_anywhere() {
         let stream = Bytes(bytes);
         check(&parse(&stream), stream.len());
     }
+}
+
+/// Some bytes, and behind them a hole up to an exbibyte.
+struct Vast(Vec<u8>);
+
+impl ReadAt for Vast {
+    fn len(&self) -> u64 {
+        1 << 60
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let have = Bytes(&self.0).read_at(offset, buf)?;
+        buf[have..].fill(0);
+        Ok(buf.len())
+    }
+
+    fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
+        let stored = self.0.len() as u64;
+        let pieces = [
+            (0..stored, RangeKind::Data),
+            (stored..self.len(), RangeKind::Hole),
+        ];
+        Box::new(pieces.into_iter())
+    }
+}
+
+#[test]
+fn a_table_that_claims_an_exbibyte_ends() {
+    let root = MftRecord::new(5, 5)
+        .standard(TIMES, 0x20)
+        .name(ROOT, 3, &units("."), TIMES)
+        .directory();
+    let mut bytes = named(0, 1, ROOT, "$MFT").build(RECORD_BYTES);
+    bytes.resize(5 * RECORD_BYTES, 0);
+    bytes.extend(root.build(RECORD_BYTES));
+    bytes.extend(named(6, 1, ROOT, "kept").build(RECORD_BYTES));
+    let run = parse(&Vast(bytes));
+    assert_eq!(run.entry(6).text("path"), Some("/kept"));
+    let causes: Vec<&str> = run.warnings.iter().map(|one| one.cause.as_str()).collect();
+    assert!(
+        causes
+            .iter()
+            .any(|cause| cause.contains("claims to be longer")),
+        "{causes:?}"
+    );
 }
