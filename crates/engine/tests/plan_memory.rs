@@ -6,8 +6,8 @@ use std::{ops::ControlFlow, sync::Arc};
 use scelle_engine::{Plan, Profile, Progress, plan::PLANNED_BYTES, profile::Limits};
 use scelle_event::{EvidencePath, StreamId};
 use scelle_evidence::{
-    Attributes, Entry, EntryKind, Evidence, EvidenceLoss, FileId, StreamInfo, StreamState, Times,
-    Volume, VolumeInfo, VolumeKind,
+    Attributes, Details, Entry, EntryKind, Evidence, EvidenceLoss, FileId, StreamInfo, StreamState,
+    Times, Volume, VolumeInfo, VolumeKind,
 };
 use scelle_formats::{ReadAt, ReadError};
 use scelle_testkit::{anonymous_bytes, peak_bytes};
@@ -43,6 +43,7 @@ impl Volume for Synthetic {
                 deleted: false,
                 orphan: false,
                 link_target: None,
+                details: Details::default(),
                 streams: vec![StreamInfo {
                     name: None,
                     size_bytes: FILE_BYTES,
