@@ -75,8 +75,6 @@ pub(crate) struct Mark {
     /// Payload files and bytes that it, and it alone, vouches for.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
-    /// Where what it vouches for ends, the bag's own files at the end left out.
-    pub(crate) payload_end: u64,
 }
 
 /// What lies before a checkpoint, in the order in which it lies there.
@@ -131,13 +129,14 @@ impl<'a> Cut<'a> {
         }
     }
 
-    /// Up to where the bytes are kept when the collection goes on: behind the last checkpoint,
-    /// or, where the end had begun, behind the payload.
+    /// Up to where the bytes are kept when the collection goes on.
     pub fn kept_bytes(&self) -> u64 {
-        match self.marks.last() {
-            Some(mark) if mark.head.last => mark.payload_end,
-            _ => self.vouched_end(),
-        }
+        self.vouched_end()
+    }
+
+    /// Whether all of the collection is there, and only the seal is missing.
+    pub fn is_complete(&self) -> bool {
+        self.marks.last().is_some_and(|mark| mark.head.last)
     }
 
     /// Shows target and path of each line of coverage that is vouched for, in order.
@@ -294,7 +293,7 @@ impl<'a> Cut<'a> {
         text: &[u8],
         hashed: &mut Prefix<'a>,
     ) -> Result<Mark, String> {
-        let (mut files, mut bytes, mut payload_end) = (0, 0u64, from);
+        let (mut files, mut bytes) = (0, 0u64);
         let (source, folder) = (self.source, self.folder.clone());
         let head = checkpoint::read_head(text)?;
         let before = self.marks.last();
@@ -310,11 +309,9 @@ impl<'a> Cut<'a> {
                 Piece::Payload(found, ..) => {
                     files += 1;
                     bytes = bytes.saturating_add(found.facts.size);
-                    payload_end = found.end;
                 }
                 Piece::Tag(found) if is_signer(&found.name[folder.len()..]) => {
                     signers.push(found.clone());
-                    payload_end = found.end;
                 }
                 _ => {}
             }
@@ -350,7 +347,6 @@ impl<'a> Cut<'a> {
             signer,
             files,
             bytes,
-            payload_end,
         })
     }
 
@@ -503,15 +499,15 @@ fn is_before_payload(name: &str) -> bool {
 }
 
 /// The hash of the first bytes, of ever more of them.
-pub(crate) struct Prefix<'a> {
+struct Prefix<'a> {
     source: &'a dyn ReadAt,
-    pub(crate) hasher: blake3::Hasher,
+    hasher: blake3::Hasher,
     at: u64,
     buffer: Vec<u8>,
 }
 
 impl<'a> Prefix<'a> {
-    pub(crate) fn new(source: &'a dyn ReadAt) -> Self {
+    fn new(source: &'a dyn ReadAt) -> Self {
         Self {
             source,
             hasher: blake3::Hasher::new(),
@@ -521,7 +517,7 @@ impl<'a> Prefix<'a> {
     }
 
     /// Hashes on, up to `length`.
-    pub(crate) fn advance(&mut self, length: u64) -> Result<(), String> {
+    fn advance(&mut self, length: u64) -> Result<(), String> {
         while self.at < length {
             let count = (length - self.at).min(self.buffer.len() as u64) as usize;
             self.source

@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use scelle_formats::Digests;
+use scelle_formats::Hasher;
 
 use crate::{
     Act, BundleWriter, Cut, Error, Options, Output,
     archive::{Archive, Kind},
-    checkpoint::Segments,
     codec::Method,
-    cut::{CHECKPOINT_LIMIT, Piece, Prefix, is_signer, signer_name},
+    cut::{Piece, signer_name},
     file_line::FileLine,
     reader::Found,
     records::CoverageLine,
-    writer::{AUDIT, COVERAGE, FILES, WARNINGS, push_line},
+    text::hex,
+    writer::{AUDIT, COVERAGE, FILES, WARNINGS},
 };
 
 impl<W: Output> BundleWriter<W> {
@@ -38,18 +38,17 @@ impl<W: Output> BundleWriter<W> {
         options.name.clone_from(&collection.name);
         options.collection.clone_from(collection);
         let kept = cut.kept_bytes();
-        let mut hasher = cut.hasher.clone();
-        if kept != cut.vouched_end() {
-            let mut prefix = Prefix::new(cut.source);
-            prefix.advance(kept).map_err(Error::Format)?;
-            hasher = prefix.hasher;
-        }
-        let archive = Archive::resume(out, &options.name, hasher, kept);
+        let archive = Archive::resume(out, &options.name, cut.hasher.clone(), kept);
         let mut writer = Self::around(archive, options);
         writer.replay(cut).map_err(Error::Format)?;
         writer.last_checkpoint = (kept, Instant::now());
         let certificate = writer.options.key.certificate()?;
         let name = signer_name(cut.signers.len() as u64 + 1);
+        if cut.is_complete() {
+            // Nothing vouches for bytes behind the last checkpoint: only what has one form.
+            writer.put_tag(&name, Method::Store, certificate.as_bytes())?;
+            return Ok(writer);
+        }
         writer.put_tag(&name, Method::Deflate, certificate.as_bytes())?;
         let subject = writer.options.name.clone();
         let detail = match cut.checkpoint() {
@@ -65,55 +64,47 @@ impl<W: Output> BundleWriter<W> {
         Ok(writer)
     }
 
+    /// Whether all of the collection is there, and [`finish`](BundleWriter::finish) is all that is
+    /// left to do: nothing can be added any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     /// Takes in what is kept.
     fn replay(&mut self, cut: &Cut<'_>) -> Result<(), String> {
         for found in &cut.head {
             self.know_tag(cut, found)?;
         }
         for (number, mark) in cut.marks.iter().enumerate() {
-            // Where the end had begun it is written anew, and with it the last checkpoint.
-            let is_open = mark.head.last;
             cut.visit(number, &mut |piece| match piece {
                 Piece::Payload(found, line, _) => {
                     self.archive
                         .known(Kind::Payload, &line.member, &found.facts);
                     self.take_file(line)
                 }
-                Piece::Tag(found) if is_signer(&found.name[cut.folder.len()..]) => {
-                    self.know_tag(cut, found)
-                }
-                Piece::Tag(_) => Ok(()),
-                Piece::Line(0, line) => {
-                    let segments: Segments =
-                        serde_json::from_slice(line).map_err(|error| error.to_string())?;
-                    if is_open && segments.member.starts_with("data/") {
-                        push_line(&mut self.since[0], line);
-                    }
-                    Ok(())
-                }
-                Piece::Line(list, line) => {
-                    if is_open {
-                        push_line(&mut self.since[list], line);
-                    }
-                    self.take_line(list, line)
-                }
+                Piece::Tag(found) => self.know_tag(cut, found),
+                Piece::Line(list, line) => self.take_line(list, line),
             })?;
-            if !is_open {
-                self.know_tag(cut, &mark.text)?;
-                self.know_tag(cut, &mark.signature)?;
-                self.checkpoints = mark.head.checkpoint;
-                self.previous =
-                    Some(blake3::Hash::from_hex(&mark.hash).map_err(|error| error.to_string())?);
-            }
+            self.know_tag(cut, &mark.text)?;
+            self.know_tag(cut, &mark.signature)?;
+            self.checkpoints = mark.head.checkpoint;
+            let hash = blake3::Hash::from_hex(&mark.hash).map_err(|error| error.to_string())?;
+            self.previous = Some(hash);
+            self.is_closed = mark.head.last;
         }
         Ok(())
     }
 
     fn know_tag(&mut self, cut: &Cut<'_>, found: &Found) -> Result<(), String> {
         let name = &found.name[cut.folder.len()..];
-        let text = found.read(cut.source, CHECKPOINT_LIMIT)?;
+        let mut hasher = Hasher::new();
+        found.decode(cut.source, &mut |bytes| hasher.update(bytes))?;
+        let digests = hasher.finish();
         self.archive.known(Kind::Tag, name, &found.facts);
-        self.tags.push((name.to_owned(), Digests::of(&text).sha256));
+        self.tags.push((name.to_owned(), digests.sha256));
+        if name == "manifest-blake3.txt" {
+            self.payload = hex(&digests.blake3);
+        }
         Ok(())
     }
 

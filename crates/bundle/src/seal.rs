@@ -42,6 +42,49 @@ impl<W: Output> BundleWriter<W> {
     /// # Errors
     /// When the output takes no more, or the key can't sign.
     pub fn finish(mut self) -> Result<(Sealed, W), Error> {
+        let files = if self.is_closed {
+            std::mem::take(&mut self.files).finish().0
+        } else {
+            self.close()?
+        };
+        let mut manifest = String::new();
+        for (name, sha256) in &self.tags {
+            manifest.push_str(&hex(sha256));
+            manifest.push_str("  ");
+            manifest.push_str(name);
+            manifest.push('\n');
+        }
+        let root =
+            self.archive
+                .put_bytes("tagmanifest-sha256.txt", Method::Store, manifest.as_bytes())?;
+        let signature = self.options.key.sign(manifest.as_bytes())?;
+        let signer = self.options.key.fingerprint();
+        self.archive.put_bytes(
+            &format!("signatures/{signer}.asc"),
+            Method::Store,
+            signature.as_bytes(),
+        )?;
+        let (out, archive_bytes) = self
+            .archive
+            .finish(files.lines(), |line| Ok(parse(line)?.member))?;
+        Ok((
+            Sealed {
+                root: hex(&root.blake3),
+                root_sha256: hex(&root.sha256),
+                payload: self.payload,
+                signer,
+                tlp: self.options.collection.tlp,
+                files: self.payload_files,
+                bytes: self.payload_bytes,
+                losses: self.losses,
+                archive_bytes,
+            },
+            out,
+        ))
+    }
+
+    /// Writes what stands between the payload and the seal; gives the lines of the files.
+    fn close(&mut self) -> Result<Compressed, Error> {
         let name = self.options.name.clone();
         self.act(&Act {
             action: "finish",
@@ -67,45 +110,11 @@ impl<W: Output> BundleWriter<W> {
         }
         self.put_manifest("manifest-sha256.txt", &files, |(sha256, _)| sha256)?;
         let payload = self.put_manifest("manifest-blake3.txt", &files, |(_, blake3)| blake3)?;
-        let payload = hex(&payload.blake3);
-        let info = self.bag_info(&payload);
+        self.payload = hex(&payload.blake3);
+        let info = self.bag_info();
         self.put_tag("bag-info.txt", Method::Deflate, info.as_bytes())?;
         self.checkpoint(true)?;
-
-        let mut manifest = String::new();
-        for (name, sha256) in &self.tags {
-            manifest.push_str(&hex(sha256));
-            manifest.push_str("  ");
-            manifest.push_str(name);
-            manifest.push('\n');
-        }
-        let root =
-            self.archive
-                .put_bytes("tagmanifest-sha256.txt", Method::Store, manifest.as_bytes())?;
-        let signature = self.options.key.sign(manifest.as_bytes())?;
-        let signer = self.options.key.fingerprint();
-        self.archive.put_bytes(
-            &format!("signatures/{signer}.asc"),
-            Method::Store,
-            signature.as_bytes(),
-        )?;
-        let (out, archive_bytes) = self
-            .archive
-            .finish(files.lines(), |line| Ok(parse(line)?.member))?;
-        Ok((
-            Sealed {
-                root: hex(&root.blake3),
-                root_sha256: hex(&root.sha256),
-                payload,
-                signer,
-                tlp: self.options.collection.tlp,
-                files: self.payload_files,
-                bytes: self.payload_bytes,
-                losses: self.losses,
-                archive_bytes,
-            },
-            out,
-        ))
+        Ok(files)
     }
 
     fn put_ledger(&mut self, name: &str, ledger: Ledger) -> Result<(), Error> {
@@ -155,7 +164,7 @@ impl<W: Output> BundleWriter<W> {
         }
     }
 
-    fn bag_info(&self, payload: &str) -> String {
+    fn bag_info(&self) -> String {
         let collection = &self.options.collection;
         let mut info = String::new();
         let mut line = |label: &str, value: &str| {
@@ -189,7 +198,7 @@ impl<W: Output> BundleWriter<W> {
             line("Scelle-Host", host);
         }
         line("Scelle-TLP", &collection.tlp);
-        line("Scelle-Payload", payload);
+        line("Scelle-Payload", &self.payload);
         info
     }
 }

@@ -146,6 +146,10 @@ pub struct BundleWriter<W> {
     pub(crate) losses: u64,
     /// Lines of coverage.
     pub(crate) cursor: u64,
+    /// Whether the last checkpoint is written: only the seal is missing.
+    pub(crate) is_closed: bool,
+    /// The payload id, once it is known.
+    pub(crate) payload: String,
     line: Vec<u8>,
 }
 
@@ -214,6 +218,8 @@ impl<W: Output> BundleWriter<W> {
             payload_bytes: 0,
             losses: 0,
             cursor: 0,
+            is_closed: false,
+            payload: String::new(),
             line: Vec::new(),
         }
     }

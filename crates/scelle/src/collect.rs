@@ -224,9 +224,14 @@ pub(crate) fn fill<W: Output>(
     mut known: Known,
     progress: &Progress,
 ) -> Result<(Collected, W), scelle_bundle::Error> {
-    progress.begin("collecting", plan.bytes, plan.streams);
-
     let evidence = source.evidence();
+    if writer.is_closed() {
+        // All was collected before the cut; what has come since is not part of it.
+        let structural = evidence.losses.len() + plan.losses.len();
+        let (sealed, out) = writer.finish()?;
+        return Ok((collected(sealed, structural as u64, Vec::new()), out));
+    }
+    progress.begin("collecting", plan.bytes, plan.streams);
     let mut shown: Vec<Coverage> = Vec::new();
     let mut structural = 0;
     for (volume, loss) in evidence.losses.iter().map(|loss| (None, loss)).chain(
