@@ -19,8 +19,10 @@ fn volume() -> Vec<u8> {
         runs: &runs,
         ..Part::default()
     };
+    let table = MftRecord::new(0, 1).part(0x80, "", &part);
     NtfsImage::new(1024, 1024, 16, 4, 1)
-        .record(0, &MftRecord::new(0, 1).part(0x80, "", &part))
+        .record(0, &table)
+        .record_at(1, 0, &table)
         .into_bytes()
 }
 

@@ -72,7 +72,13 @@ impl Spill {
         let spill = match &mut *file {
             Some(spill) => spill,
             none => none.insert(SpillFile {
-                file: tempfile::tempfile_in(folder)?,
+                file: tempfile::tempfile_in(folder).map_err(|error| {
+                    let place = folder.display();
+                    io::Error::new(
+                        error.kind(),
+                        format!("spilling to the folder {place}: {error}"),
+                    )
+                })?,
                 end: 0,
                 blocks: 0,
                 cipher: new_cipher()?,

@@ -15,7 +15,8 @@ const MIRROR_ENTRY: u64 = 1;
 const MAX_MIRRORED: u64 = 64;
 
 /// Adds to `losses` where a copy differs from its original. A copy that lies past the end of the
-/// source is not there to be compared.
+/// source is not there to be compared; nor is a sector of zeros, for some image formats fill up what an
+/// image that was cut there lacks.
 pub(super) fn compare(
     source: &Arc<dyn ReadAt>,
     sector: &[u8; BootSector::BYTES],
@@ -29,6 +30,7 @@ pub(super) fn compare(
         BootSector::BYTES,
     ) {
         Ok(backup) if backup.len() < BootSector::BYTES || backup == sector => {}
+        Ok(backup) if backup.iter().all(|byte| *byte == 0) => {}
         Ok(_) => losses.push(damaged(
             "the backup boot sector",
             backup_at,
