@@ -9,6 +9,7 @@ mod codec;
 mod decoders;
 mod discard;
 mod disk_images;
+mod encrypted;
 mod image;
 mod ntfs;
 mod patch;

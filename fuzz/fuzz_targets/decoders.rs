@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{bundle, codec, discard::Discard, disk_images, image, ntfs};
+use crate::{bundle, codec, discard::Discard, disk_images, encrypted, image, ntfs};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -57,6 +57,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("fs.fat", disk_images::fat),
         Decoder::new("fs.exfat", disk_images::exfat),
         Decoder::new("fs.ext4", disk_images::ext4),
+        Decoder::new("bundle.encrypted", encrypted::any),
     ]);
     all
 }

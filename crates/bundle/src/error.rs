@@ -34,6 +34,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// It is encrypted, and no key was given.
+    #[error("it is encrypted: a recipient's key is needed (--key FILE, or --key-agent)")]
+    Encrypted,
     /// A bundle's name would not be one plain folder.
     #[error("{0:?} can't name a bundle: use letters, digits, '-', '_' and '.', 100 at most")]
     Name(String),

@@ -5,7 +5,7 @@
 //! area with the issuer's key id alone. Only algorithms with one signature a message and key are
 //! taken (EdDSA, RSA PKCS#1 v1.5): of an ECDSA signature anybody can make a second one.
 
-use std::io::Cursor;
+use std::{io::Cursor, sync::Arc};
 
 use pgp::{
     composed::{
@@ -14,11 +14,12 @@ use pgp::{
     },
     crypto::{hash::HashAlgorithm, public_key::PublicKeyAlgorithm},
     packet::{
-        KeyFlags, PubKeyInner, PublicKey, SecretKey, SignatureConfig, SignatureType, Subpacket,
+        KeyFlags, OnePassSignature, PacketTrait as _, PubKeyInner, PublicKey, SecretKey,
+        SignatureConfig, SignatureHasher, SignatureType, SignatureVersion, Subpacket,
         SubpacketData, UserId,
     },
     ser::Serialize as _,
-    types::{KeyDetails as _, KeyVersion, Password, SignedUser, Tag, Timestamp},
+    types::{KeyDetails as _, KeyVersion, Password, SignedUser, Tag, Timestamp, VerifyingKey as _},
 };
 
 use crate::Error;
@@ -29,9 +30,10 @@ const SIGNATURE_BEGIN: &str = "-----BEGIN PGP SIGNATURE-----\n\n";
 const SIGNATURE_END: &str = "-----END PGP SIGNATURE-----\n";
 
 /// A key that seals a bundle.
+#[derive(Clone)]
 pub struct SealKey {
-    secret: SignedSecretKey,
-    password: Password,
+    secret: Arc<SignedSecretKey>,
+    password: Arc<Password>,
     /// The least creation time of a signature, in seconds since 1970.
     not_before: u32,
 }
@@ -91,8 +93,8 @@ impl SealKey {
             vec![],
         );
         Ok(Self {
-            secret: SignedSecretKey::new(secret, details, vec![], vec![]),
-            password: Password::empty(),
+            secret: SignedSecretKey::new(secret, details, vec![], vec![]).into(),
+            password: Password::empty().into(),
             not_before: created,
         })
     }
@@ -117,8 +119,8 @@ impl SealKey {
         }
         let not_before = secret.primary_key.created_at().as_secs();
         let key = Self {
-            secret,
-            password: password.map_or_else(Password::empty, Password::from),
+            secret: secret.into(),
+            password: password.map_or_else(Password::empty, Password::from).into(),
             not_before,
         };
         // A wrong password must show now, not when the collection is done.
@@ -144,7 +146,13 @@ impl SealKey {
 
     /// A detached signature over `message`, armoured in the one form.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<String, Error> {
-        let bad = |error: pgp::errors::Error| Error::key("signing", error);
+        let mut hasher = self.begin_signature()?;
+        std::io::Write::write_all(&mut hasher, message).map_err(Error::Write)?;
+        Ok(armour(&self.end_signature(hasher)?))
+    }
+
+    /// Begins a signature over what is written to the answer.
+    pub(crate) fn begin_signature(&self) -> Result<SignatureHasher, Error> {
         let key = &self.secret.primary_key;
         let mut config = SignatureConfig::v4(
             SignatureType::Binary,
@@ -158,19 +166,47 @@ impl SealKey {
         .into_iter()
         .map(Subpacket::regular)
         .collect::<Result<_, _>>()
-        .map_err(bad)?;
-        config.unhashed_subpackets =
-            vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(bad)?];
-        let signature = config
-            .sign(key, &self.password, Cursor::new(message))
-            .map_err(bad)?;
-        let packet = DetachedSignature::new(signature).to_bytes().map_err(bad)?;
-        Ok(armour(&packet))
+        .map_err(signing)?;
+        config.unhashed_subpackets = vec![
+            Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(signing)?,
+        ];
+        config.into_hasher().map_err(signing)
+    }
+
+    /// Ends a signature: its packet.
+    pub(crate) fn end_signature(&self, hasher: SignatureHasher) -> Result<Vec<u8>, Error> {
+        let signature = hasher
+            .sign(&self.secret.primary_key, &self.password)
+            .map_err(signing)?;
+        DetachedSignature::new(signature)
+            .to_bytes()
+            .map_err(signing)
+    }
+
+    /// The packet that announces a signature behind what it signs.
+    pub(crate) fn one_pass(&self) -> Result<Vec<u8>, Error> {
+        one_pass(&self.secret.primary_key).map_err(signing)
     }
 }
 
+fn signing(error: pgp::errors::Error) -> Error {
+    Error::key("signing", error)
+}
+
+fn one_pass(key: &impl pgp::types::KeyDetails) -> Result<Vec<u8>, pgp::errors::Error> {
+    let mut packet = Vec::new();
+    OnePassSignature::v3(
+        SignatureType::Binary,
+        HashAlgorithm::Sha256,
+        key.algorithm(),
+        key.legacy_key_id(),
+    )
+    .to_writer_with_header(&mut packet)?;
+    Ok(packet)
+}
+
 /// The later of the host's clock and `least`, in seconds since 1970.
-fn now_or(least: u32) -> u32 {
+pub(crate) fn now_or(least: u32) -> u32 {
     Timestamp::now().as_secs().max(least)
 }
 
@@ -181,7 +217,7 @@ fn signs_in_one_way(algorithm: PublicKeyAlgorithm) -> bool {
     )
 }
 
-fn fingerprint(key: &impl pgp::types::KeyDetails) -> String {
+pub(crate) fn fingerprint(key: &impl pgp::types::KeyDetails) -> String {
     key.fingerprint().to_string().to_ascii_uppercase()
 }
 
@@ -223,7 +259,53 @@ impl Certificate {
     /// Checks a detached signature and that its file is in the one form.
     pub(crate) fn check(&self, message: &[u8], file: &[u8]) -> Result<(), String> {
         let packet = dearmour(file)?;
-        let signature = DetachedSignature::from_bytes(Cursor::new(&packet))
+        self.read_signature(&packet)?
+            .signature
+            .verify(&self.0.primary_key, message)
+            .map_err(|error| format!("it does not fit what it signs: {error}"))
+    }
+
+    /// Checks the packets around signed data that was hashed before, and that they are in the
+    /// one form.
+    pub(crate) fn check_message(
+        &self,
+        announced: &[u8],
+        hasher: sha2::Sha256,
+        packet: &[u8],
+    ) -> Result<(), String> {
+        use sha2::Digest as _;
+
+        let wanted = one_pass(&self.0.primary_key).map_err(|error| error.to_string())?;
+        if announced != wanted {
+            return Err("another key is announced than the one that sealed".into());
+        }
+        let signature = self.read_signature(packet)?.signature;
+        // The part of a version 4 signature that is hashed, RFC 9580 section 5.2.4: its first
+        // six bytes and its hashed area.
+        let body = packet_body(packet).ok_or("it is cut")?;
+        let hashed = body
+            .get(4..6)
+            .map(|length| 6 + usize::from(u16::from_be_bytes([length[0], length[1]])))
+            .and_then(|end| body.get(..end))
+            .ok_or("it is cut")?;
+        let digest = hasher
+            .chain_update(hashed)
+            .chain_update([4, 0xFF])
+            .chain_update((hashed.len() as u32).to_be_bytes())
+            .finalize();
+        let value = signature.signature().ok_or("its version is unknown")?;
+        if signature.signed_hash_value() != digest.first_chunk().copied() {
+            return Err("it does not fit what it signs: the hash begins otherwise".into());
+        }
+        self.0
+            .primary_key
+            .verify(HashAlgorithm::Sha256, &digest, value)
+            .map_err(|error| format!("it does not fit what it signs: {error}"))
+    }
+
+    /// Reads a signature packet that must be in the one form, and by this certificate's key.
+    fn read_signature(&self, packet: &[u8]) -> Result<DetachedSignature, String> {
+        let signature = DetachedSignature::from_bytes(Cursor::new(packet))
             .map_err(|error| format!("it can't be read: {error}"))?;
         let again = signature
             .to_bytes()
@@ -235,7 +317,11 @@ impl Certificate {
             .signature
             .config()
             .ok_or("its version is unknown")?;
-        if config.typ() != SignatureType::Binary || !signs_in_one_way(config.pub_alg) {
+        if config.typ() != SignatureType::Binary
+            || config.hash_alg != HashAlgorithm::Sha256
+            || config.version() != SignatureVersion::V4
+            || !signs_in_one_way(config.pub_alg)
+        {
             return Err("it is of a kind that no bundle has".into());
         }
         let issuer = Subpacket::regular(SubpacketData::IssuerKeyId(
@@ -245,10 +331,19 @@ impl Certificate {
         if !config.unhashed_subpackets().eq([&issuer]) {
             return Err("its unhashed area holds something else than the issuer".into());
         }
-        signature
-            .verify(&self.0.primary_key, message)
-            .map_err(|error| format!("it does not fit what it signs: {error}"))
+        Ok(signature)
     }
+}
+
+/// The body of a packet with a length of one or two octets, or five.
+fn packet_body(packet: &[u8]) -> Option<&[u8]> {
+    let head = match packet.get(1)? {
+        0..192 => 2,
+        192..224 => 3,
+        255 => 6,
+        _ => return None,
+    };
+    packet.get(head..)
 }
 
 /// The one armour of a signature.

@@ -7,6 +7,7 @@
 mod archive;
 mod checkpoint;
 mod codec;
+mod crypt;
 mod cut;
 mod details_line;
 mod ends;
@@ -29,6 +30,7 @@ mod writer;
 mod zip;
 
 pub use codec::Compression;
+pub use crypt::{Ciphertext, DecryptKey, Decrypted, Encrypted, Ending, Recipient, SessionKey};
 pub use cut::{Covered, Cut};
 pub use error::Error;
 pub use key::{Certificate, SealKey};
@@ -43,5 +45,6 @@ pub use seal::Sealed;
 pub use text::grouped;
 pub use verify::{
     Problem, Scope, Signer, Verdict, Verification, VerifyOptions, verify, verify_bag,
+    verify_encrypted,
 };
 pub use writer::{Added, BundleWriter, Listener, Logged, Options, Source, Stream};

@@ -3,7 +3,9 @@
 //! One module a command, each with its options (`Args`) and what it does (`run`).
 
 pub mod commands;
+mod keys;
 pub mod output;
 pub mod terminal;
 
+pub use keys::{KeyArgs, RecipientArgs};
 pub use terminal::{Common, Exit, Terminal, Tone};

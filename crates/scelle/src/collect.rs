@@ -12,8 +12,8 @@ use std::{
 
 use jiff::Timestamp;
 use scelle_bundle::{
-    BundleWriter, Collection, CollectionLoss, Compression, Listener, Options, Output, PartialFile,
-    SealKey, Sealed, Stream, Tool, VolumeRecord,
+    BundleWriter, Collection, CollectionLoss, Compression, Encrypted, Listener, Options, Output,
+    PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool, VolumeRecord,
 };
 use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
 use scelle_event::{Coverage, EvidencePath, Tlp};
@@ -54,10 +54,13 @@ pub struct Order {
     pub key: Option<SealKey>,
     /// Checkpoints are at most so many bytes apart; without it, as far as is usual.
     pub checkpoint_bytes: Option<u64>,
+    /// Whom it is encrypted for; with nobody here it is in clear.
+    pub recipients: Vec<Recipient>,
 }
 
 impl Order {
-    /// An order with a key made for the run, deflate, and nothing said of case and operator.
+    /// An order in clear, with a key made for the run, deflate, and nothing said of case and
+    /// operator.
     pub fn new(name: impl Into<String>, tlp: Tlp, source: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -69,8 +72,26 @@ impl Order {
             compression: Compression::default(),
             key: None,
             checkpoint_bytes: None,
+            recipients: Vec::new(),
         }
     }
+}
+
+/// Makes a key for one run.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn run_key() -> Result<SealKey, scelle_bundle::Error> {
+    SealKey::generate(RUN_KEY_USER, RUN_KEY_CREATED)
+}
+
+/// Reads the certificate of someone whom a bundle is to be encrypted for. It must be the one of
+/// that full fingerprint, valid now, and able to receive.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn recipient(certificate: &[u8], fingerprint: &str) -> Result<Recipient, scelle_bundle::Error> {
+    Recipient::read(certificate, fingerprint, RUN_KEY_CREATED)
 }
 
 /// Where a bundle goes.
@@ -98,6 +119,8 @@ pub struct Collected {
     pub root_sha256: String,
     /// The payload id, BLAKE3 in hex.
     pub payload: String,
+    /// What opens it, where it is encrypted: to read back what was written.
+    pub session_key: Option<SessionKey>,
     /// Fingerprint of the key that sealed it.
     pub signer: String,
     /// Payload files.
@@ -183,17 +206,27 @@ pub fn collect(
     }
 }
 
-fn write<W: Output>(
+fn write<W: Output + 'static>(
     source: &Source,
     plan: &Plan,
-    order: Order,
+    mut order: Order,
     out: W,
     side: Option<SideFile>,
     progress: &Progress,
 ) -> Result<(Collected, W), scelle_bundle::Error> {
-    let options = options(source, plan, order, side)?;
+    let recipients = std::mem::take(&mut order.recipients);
+    let mut options = options(source, plan, order, side)?;
+    if recipients.is_empty() {
+        let writer = BundleWriter::create(out, options)?;
+        return fill(source, plan, writer, Known::default(), progress);
+    }
+    let out = Encrypted::create(out, &recipients, options.key.clone())?;
+    options.collection.session_packets_sha256 = Some(out.session_packets_sha256().to_owned());
+    let session_key = out.session_key().clone();
     let writer = BundleWriter::create(out, options)?;
-    fill(source, plan, writer, Known::default(), progress)
+    let (mut collected, out) = fill(source, plan, writer, Known::default(), progress)?;
+    collected.session_key = Some(session_key);
+    Ok((collected, out.finish()?))
 }
 
 /// How the writer is set up.
@@ -206,7 +239,7 @@ pub(crate) fn options(
     let collection = collection(source, plan, &order);
     let key = match order.key {
         Some(key) => key,
-        None => SealKey::generate(RUN_KEY_USER, RUN_KEY_CREATED)?,
+        None => run_key()?,
     };
     let mut options = Options::new(order.name, collection, key);
     options.compression = order.compression;
@@ -341,6 +374,7 @@ pub(crate) fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Cover
         root: sealed.root,
         root_sha256: sealed.root_sha256,
         payload: sealed.payload,
+        session_key: None,
         signer: sealed.signer,
         files: sealed.files,
         bytes: sealed.bytes,

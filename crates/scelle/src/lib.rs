@@ -45,6 +45,7 @@
 #[cfg(feature = "timeline")]
 mod analyse;
 mod collect;
+mod key;
 mod resume;
 mod source;
 mod verify;
@@ -60,13 +61,17 @@ pub use scelle_timeline as timeline;
 
 #[cfg(feature = "timeline")]
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
-pub use collect::{CollectError, Collected, Destination, Order, collect};
+pub use collect::{CollectError, Collected, Destination, Order, collect, recipient, run_key};
+pub use key::ReadKey;
 pub use resume::{resume, salvage};
-pub use scelle_bundle::{Certificate, SealKey, Verdict, Verification, VerifyOptions};
+pub use scelle_bundle::{
+    Certificate, DecryptKey, Recipient, SealKey, Verdict, Verification, VerifyOptions,
+};
 pub use scelle_parallel::use_threads;
 pub use source::{
-    BundleFacts, OpenError, Source, open, open_file, open_input, open_with, show_loss,
+    BundleFacts, OpenError, Source, open, open_file, open_input, open_with, open_with_key,
+    show_loss,
 };
 #[cfg(feature = "extract")]
 pub use verify::extract;
-pub use verify::{VerifyError, verify};
+pub use verify::{VerifyError, verify, verify_with_key};

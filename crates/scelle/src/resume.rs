@@ -143,6 +143,10 @@ impl Known {
     }
 }
 
+/// Why ciphertext is left as it is.
+const ENCRYPTED: &str = "a collection that is encrypted can't be gone on with by this version: keep \
+                         what is there for its recipient, and collect again under another name";
+
 /// Goes on with the collection that was to become `path` and was cut off: what its checkpoints
 /// vouch for is kept, all else is collected as if nothing had happened, under a new key.
 ///
@@ -164,6 +168,10 @@ pub fn resume(
         path: path.to_owned(),
         why,
     };
+    // Ciphertext can't be gone on with by who can't read it, and must not be taken for nothing.
+    if !order.recipients.is_empty() || crate::key::is_ciphertext(&partial)? {
+        return Err(cause(ENCRYPTED.into()));
+    }
     let failed = |source| CollectError::Writing {
         path: path.to_owned(),
         partial: partial.clone(),

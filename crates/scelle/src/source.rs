@@ -11,6 +11,8 @@ use scelle_event::{EvidencePath, ParsePathError, StreamId};
 use scelle_evidence::{Evidence, EvidenceLoss, FileSource, MapSource, OpenOptions, VolumeInfo};
 use scelle_formats::{Bytes, ReadAt, ReadAtExt, ReadError};
 
+use crate::key::{ReadKey, ciphertext, decrypt};
+
 /// Standard input is held in memory; more than this is no file for that.
 const MAX_INPUT_BYTES: u64 = 4 << 30;
 
@@ -120,8 +122,31 @@ pub fn open(path: &Path) -> Result<Source, OpenError> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Source, OpenError> {
+    open_with_key(path, options, None)
+}
+
+/// Opens any source, as [`open_with`] does; `key` opens an encrypted bundle, every byte of which
+/// is authenticated before one of them is parsed. Nothing of it is decrypted to a disk.
+///
+/// # Errors
+/// As [`open`], and where an encrypted bundle was altered or cut, or the key does not open it.
+pub fn open_with_key(
+    path: &Path,
+    options: &OpenOptions,
+    key: Option<&ReadKey>,
+) -> Result<Source, OpenError> {
+    let failed = |source| OpenError::Bundle {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(ciphertext) = ciphertext(path).map_err(failed)? {
+        let archive = decrypt(&ciphertext, key).map_err(failed)?;
+        return read_bundle(path, Arc::new(archive));
+    }
     if is_bundle(path) {
-        return open_bundle(path);
+        let file =
+            FileSource::open(path).map_err(|error| failed(ReadError::io(0, error).into()))?;
+        return read_bundle(path, Arc::new(file));
     }
     Ok(Source {
         evidence: scelle_evidence::open(path, options)?,
@@ -149,13 +174,11 @@ fn is_bundle(path: &Path) -> bool {
     head.starts_with(b"PK\x03\x04") && name.is_some_and(|name| name.ends_with(b"/bagit.txt"))
 }
 
-fn open_bundle(path: &Path) -> Result<Source, OpenError> {
-    let failed = |source| OpenError::Bundle {
+fn read_bundle(path: &Path, archive: Arc<dyn ReadAt>) -> Result<Source, OpenError> {
+    let bundle = Bundle::open(archive).map_err(|source| OpenError::Bundle {
         path: path.to_owned(),
         source,
-    };
-    let file = FileSource::open(path).map_err(|error| failed(ReadError::io(0, error).into()))?;
-    let bundle = Bundle::open(Arc::new(file)).map_err(failed)?;
+    })?;
     Ok(Source {
         evidence: Evidence {
             name: bundle.payload.as_str().into(),

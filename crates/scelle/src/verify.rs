@@ -8,6 +8,12 @@ use std::{
 use scelle_bundle::{Verification, VerifyOptions};
 use scelle_engine::Progress;
 use scelle_evidence::FileSource;
+#[cfg(feature = "extract")]
+use scelle_formats::ReadAt;
+
+#[cfg(feature = "extract")]
+use crate::key::decrypt;
+use crate::key::{ReadKey, ciphertext, needed};
 
 /// Why a bundle could not be checked or exported. What is wrong with it is no error.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +62,19 @@ pub fn verify(
     options: &VerifyOptions,
     progress: &Progress,
 ) -> Result<Verification, VerifyError> {
+    verify_with_key(path, options, None, progress)
+}
+
+/// Checks a bundle, as [`verify`] does; `key` opens an encrypted one.
+///
+/// # Errors
+/// As [`verify`], and where the key does not open an encrypted bundle.
+pub fn verify_with_key(
+    path: &Path,
+    options: &VerifyOptions,
+    key: Option<&ReadKey>,
+    progress: &Progress,
+) -> Result<Verification, VerifyError> {
     progress.begin("verifying", 0, 0);
     let failed = |source| VerifyError::Io {
         path: path.to_owned(),
@@ -63,6 +82,10 @@ pub fn verify(
     };
     if fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(scelle_bundle::verify_bag(path, options)?);
+    }
+    if let Some(ciphertext) = ciphertext(path)? {
+        let key = needed(key)?.session_key(&ciphertext)?;
+        return Ok(scelle_bundle::verify_encrypted(&ciphertext, &key, options)?);
     }
     let source = FileSource::open(path).map_err(failed)?;
     Ok(scelle_bundle::verify(&source, options)?)
@@ -74,12 +97,17 @@ pub fn verify(
 /// # Errors
 /// Where the bundle is not whole, or the folder can't be written.
 #[cfg(feature = "extract")]
-pub fn extract(path: &Path, to: &Path, progress: &Progress) -> Result<Verification, VerifyError> {
-    use std::fs::File;
+pub fn extract(
+    path: &Path,
+    to: &Path,
+    key: Option<&ReadKey>,
+    progress: &Progress,
+) -> Result<Verification, VerifyError> {
+    use std::{fs::File, io::BufReader};
 
     use scelle_bundle::Verdict;
 
-    let checked = verify(path, &VerifyOptions::default(), progress)?;
+    let checked = verify_with_key(path, &VerifyOptions::default(), key, progress)?;
     if !matches!(checked.verdict, Verdict::Sealed | Verdict::SignerUnknown) {
         let problem = checked.problems.first().map(ToString::to_string);
         return Err(VerifyError::NotSealed {
@@ -89,15 +117,70 @@ pub fn extract(path: &Path, to: &Path, progress: &Progress) -> Result<Verificati
         });
     }
     progress.begin("unpacking", 0, 0);
-    let file = File::open(path).map_err(|source| VerifyError::Io {
+    let unpacked = match ciphertext(path)? {
+        Some(ciphertext) => {
+            let archive = Cursor::new(decrypt(&ciphertext, key)?);
+            unpack(BufReader::with_capacity(BUFFER_BYTES, archive), to)
+        }
+        None => {
+            let file = File::open(path).map_err(|source| VerifyError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+            unpack(file, to)
+        }
+    };
+    unpacked.map_err(|source| VerifyError::Archive {
         path: path.to_owned(),
         source,
     })?;
-    zip::ZipArchive::new(file)
-        .and_then(|mut archive| archive.extract(to))
-        .map_err(|source| VerifyError::Archive {
-            path: path.to_owned(),
-            source,
-        })?;
     Ok(checked)
+}
+
+#[cfg(feature = "extract")]
+fn unpack(archive: impl io::Read + io::Seek, to: &Path) -> Result<(), zip::result::ZipError> {
+    zip::ZipArchive::new(archive)?.extract(to)
+}
+
+/// Bytes that are decrypted at once while unpacking.
+#[cfg(feature = "extract")]
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A stream of positioned reads, as one with a place.
+#[cfg(feature = "extract")]
+struct Cursor<R> {
+    stream: R,
+    at: u64,
+}
+
+#[cfg(feature = "extract")]
+impl<R: ReadAt> Cursor<R> {
+    fn new(stream: R) -> Self {
+        Self { stream, at: 0 }
+    }
+}
+
+#[cfg(feature = "extract")]
+impl<R: ReadAt> io::Read for Cursor<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self
+            .stream
+            .read_at(self.at, buf)
+            .map_err(io::Error::other)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(feature = "extract")]
+impl<R: ReadAt> io::Seek for Cursor<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            io::SeekFrom::Start(at) => Some(at),
+            io::SeekFrom::End(by) => self.stream.len().checked_add_signed(by),
+            io::SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
 }

@@ -1,6 +1,7 @@
 //! The workstation: everything the collector does, plus case work.
 
 mod commands;
+mod sealed_output;
 
 use std::process::ExitCode;
 

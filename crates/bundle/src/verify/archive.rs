@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt as _};
 
 use super::{
-    Problems, Scope, Verification, VerifyOptions, conclude,
+    Problems, Scope, Verification, VerifyOptions, conclude, envelope,
     payload::{self, Expected},
     tags::{self, Order, Seal},
     unfinished,
 };
 use crate::{
-    Certificate,
+    Certificate, Decrypted,
     checkpoint::{self, Head, LISTS, Segments},
     key::ARMOUR_LIMIT,
     names,
@@ -39,7 +39,12 @@ pub(super) struct Check<'a> {
     members: Vec<u64>,
 }
 
-pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verification {
+/// Checks an archive, and, where it is the content of a message, that it is this one's.
+pub(super) fn check(
+    source: &dyn ReadAt,
+    options: &VerifyOptions,
+    message: Option<&Decrypted>,
+) -> Verification {
     let scope = if options.member.is_some() {
         Scope::Member
     } else {
@@ -62,7 +67,7 @@ pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verificatio
                 segments: HashMap::new(),
                 members: Vec::new(),
             };
-            check.run(&mut verification)
+            check.run(message, &mut verification)
         })
         .unwrap_or_else(|what| {
             problems.note(what);
@@ -73,7 +78,11 @@ pub(super) fn check(source: &dyn ReadAt, options: &VerifyOptions) -> Verificatio
 
 impl Check<'_> {
     /// All of it; an error where the archive is too confused to go on.
-    fn run(&mut self, verification: &mut Verification) -> Result<Option<Certificate>, String> {
+    fn run(
+        &mut self,
+        message: Option<&Decrypted>,
+        verification: &mut Verification,
+    ) -> Result<Option<Certificate>, String> {
         let (tags, members) = self.survey()?;
         self.members = members;
         let read = |name: &str, limit: u64| self.read_tag(&tags, name, limit);
@@ -120,6 +129,18 @@ impl Check<'_> {
         );
         if let Some(salvaged) = salvaged {
             verification.notes = salvaged.tell(verification.files);
+        }
+        if let Some(message) = message {
+            let collection = collection.as_deref();
+            let signer = signer.as_ref();
+            envelope::check_message(
+                message,
+                collection,
+                signer,
+                self.folder,
+                &tags,
+                self.problems,
+            );
         }
         Ok(signer)
     }

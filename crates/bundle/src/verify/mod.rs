@@ -6,6 +6,7 @@
 
 mod archive;
 mod directory;
+mod envelope;
 mod payload;
 mod salvaged;
 mod tags;
@@ -15,7 +16,7 @@ use std::{fmt, path::Path, sync::Mutex};
 
 use scelle_formats::ReadAt;
 
-use crate::{Certificate, Error, text::written_hash};
+use crate::{Certificate, Ciphertext, Error, SessionKey, text::written_hash};
 
 /// More problems than this are counted and not kept.
 const MOST_PROBLEMS: usize = 1_000;
@@ -151,7 +152,21 @@ impl Verification {
 /// error but the answer.
 pub fn verify(source: &dyn ReadAt, options: &VerifyOptions) -> Result<Verification, Error> {
     check_options(options)?;
-    Ok(archive::check(source, options))
+    Ok(archive::check(source, options, None))
+}
+
+/// Checks an encrypted bundle: its ciphertext in a first pass, then the archive in it, then the
+/// message around it against what the archive says. Nothing is decrypted to a disk.
+///
+/// # Errors
+/// As [`verify`], and [`Error::Key`] for a session key that is none of its cipher.
+pub fn verify_encrypted(
+    ciphertext: &Ciphertext,
+    key: &SessionKey,
+    options: &VerifyOptions,
+) -> Result<Verification, Error> {
+    check_options(options)?;
+    envelope::check(ciphertext, key, options)
 }
 
 /// Checks a bag that was extracted, or packed by another tool and extracted again. The answer is

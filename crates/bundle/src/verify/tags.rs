@@ -278,10 +278,7 @@ pub(super) fn check_words(
             if folder.is_some_and(|folder| folder.trim_end_matches('/') != collection.name) {
                 problems.of(COLLECTION, "it names another bundle");
             }
-            if collection.part != 1
-                || collection.resumes.is_some()
-                || collection.session_packets_sha256.is_some()
-            {
+            if collection.part != 1 || collection.resumes.is_some() {
                 problems.of(
                     COLLECTION,
                     "it is of a kind of bundle that this version does not check",

@@ -1,6 +1,9 @@
 //! Evidence made by code, and bundles of it.
 #![allow(dead_code, reason = "each test program uses the part that it needs")]
 
+pub(crate) mod certificates;
+pub(crate) mod encrypted;
+
 use std::{borrow::Cow, ops::Range};
 
 use scelle_bundle::{
@@ -30,6 +33,8 @@ pub(crate) enum Content {
     Sparse(u64, Vec<(u64, Vec<u8>)>),
     /// Reads of that range fail.
     Torn(Vec<u8>, Range<u64>),
+    /// So many zeros, stored as any data.
+    Zeros(u64),
     /// Can't be opened.
     Lost,
 }
@@ -115,6 +120,7 @@ impl ReadAt for Odd {
         match &self.0 {
             Content::Sparse(size, _) => *size,
             Content::Torn(bytes, _) => bytes.len() as u64,
+            Content::Zeros(size) => *size,
             _ => 0,
         }
     }
@@ -150,6 +156,11 @@ impl ReadAt for Odd {
                 };
                 let count = (buf.len() as u64).min(until - offset) as usize;
                 Bytes(bytes).read_at(offset, &mut buf[..count])
+            }
+            Content::Zeros(size) => {
+                let count = (buf.len() as u64).min(size.saturating_sub(offset)) as usize;
+                buf[..count].fill(0);
+                Ok(count)
             }
             _ => Ok(0),
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use scelle::formats::{RangeKind, ReadAt, ReadAtExt};
 
-use crate::{Exit, Terminal};
+use crate::{Exit, KeyArgs, Terminal};
 
 /// Bytes that are handed on in one piece.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -37,6 +37,8 @@ pub struct Args {
     /// Only what is stored: leave out the holes of a sparse stream
     #[arg(long, conflicts_with = "range")]
     stored: bool,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// `OFFSET..LEN`.
@@ -70,7 +72,7 @@ impl FromStr for OffsetAndLength {
 /// # Errors
 /// Where the source or the stream can't be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = scelle::open(&args.source)?;
+    let source = args.key.open(&args.source)?;
     let (id, stream) = source.stream(&args.stream)?;
     let len = stream.len();
     let ranges: Vec<Range<u64>> = if args.stored {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Collected, Destination, Order, SealKey, Source,
+    Collected, Destination, Order, Recipient, SealKey, Source,
     bundle::{Compression, grouped},
     engine::{
         Plan, Profile, Progress, Step,
@@ -21,12 +21,14 @@ use scelle_incident::{Incident, Language};
 use serde_json::json;
 
 use crate::{
-    Exit, Terminal, Tone,
+    Exit, KeyArgs, RecipientArgs, Terminal, Tone,
     output::{refuse_existing, refuse_on_source},
 };
 
 /// The ending of a bundle's name.
 pub const BUNDLE_ENDING: &str = ".scelle.zip";
+/// What is added to it where the bundle is encrypted.
+pub const ENCRYPTED_ENDING: &str = ".pgp";
 /// Losses that are shown unless `--verbose` asks for all.
 const LOSSES_SHOWN: usize = 10;
 
@@ -40,6 +42,7 @@ Examples:
   collect --source disk.raw --tlp amber --out - | ssh vault 'cat > case.scelle.zip'
   collect --source disk.raw --tlp amber --out /mnt/usb --resume    go on after a cut
   collect --source folder --profile everything,team.toml --max-size 20GiB --tlp green --out .
+  collect --source disk.raw --tlp red --out . --recipient cert.asc --fingerprint 0123…  encrypted
 
 Write down the root hash that is shown at the end: `verify --root` compares it.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
@@ -102,6 +105,12 @@ pub struct Choices {
     /// Replace an existing output
     #[arg(long)]
     pub force: bool,
+    /// Whom it is encrypted for.
+    #[command(flatten)]
+    pub recipients: RecipientArgs,
+    /// What opens a source that is an encrypted bundle.
+    #[command(flatten)]
+    pub key: KeyArgs,
 }
 
 /// How evidence is compressed.
@@ -126,13 +135,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .context("name what is to be collected with --source")?;
     let profile = Profile::load_list(&args.choices.profile)?;
     if args.dry_run {
-        let source = scelle::open(source_path)?;
+        let source = args.choices.key.open(source_path)?;
         let progress = Progress::default();
         let plan = terminal.watch(&progress, || args.choices.plan(&source, profile, &progress));
         return show_plan(&source, &plan, terminal);
     }
     let tlp = args.choices.label(&profile)?;
-    let source = scelle::open(source_path)?;
+    // Whom it is for is settled before anything of the evidence is read.
+    let recipients = args.choices.recipients.read()?;
+    let source = args.choices.key.open(source_path)?;
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -144,7 +155,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let (destination, name) = if to_stdout {
         (Destination::Stdout, bundle_name(source_path))
     } else {
-        let path = bundle_path(&out, source_path);
+        let path = bundle_path(&out, source_path, !recipients.is_empty());
         args.choices.check_output(source_path, &path)?;
         let name = bundle_name(&path);
         let force = args.choices.force;
@@ -157,6 +168,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         tlp,
         destination,
         name,
+        args.choices.seal_key()?,
+        recipients,
         &args.choices,
         Course {
             resume: args.resume,
@@ -192,6 +205,8 @@ pub fn collect(
     tlp: Tlp,
     destination: Destination,
     name: String,
+    key: Option<SealKey>,
+    recipients: Vec<Recipient>,
     choices: &Choices,
     course: Course,
     terminal: &Terminal,
@@ -208,7 +223,8 @@ pub fn collect(
             operator: choices.operator.clone(),
             incident,
             compression: choices.compression.into(),
-            key: choices.key()?,
+            key,
+            recipients,
             checkpoint_bytes: course.checkpoint_bytes,
         };
         Ok(match destination {
@@ -286,7 +302,11 @@ impl Choices {
         Ok(Some(incident.to_json()))
     }
 
-    fn key(&self) -> Result<Option<SealKey>> {
+    /// The operator's own key, where one was named.
+    ///
+    /// # Errors
+    /// Where it can't be read or used.
+    pub fn seal_key(&self) -> Result<Option<SealKey>> {
         let Some(path) = &self.sign_with else {
             return Ok(None);
         };
@@ -319,12 +339,13 @@ fn executable_folder() -> Result<PathBuf> {
 }
 
 /// Where the bundle goes: `out` itself, or a file in it that is named after the source.
-pub fn bundle_path(out: &Path, source: &Path) -> PathBuf {
+pub fn bundle_path(out: &Path, source: &Path, encrypted: bool) -> PathBuf {
     let ends_in_separator = out
         .to_string_lossy()
         .ends_with(['/', std::path::MAIN_SEPARATOR]);
     if out.is_dir() || ends_in_separator {
-        out.join(format!("{}{BUNDLE_ENDING}", bundle_name(source)))
+        let ending = if encrypted { ENCRYPTED_ENDING } else { "" };
+        out.join(format!("{}{BUNDLE_ENDING}{ending}", bundle_name(source)))
     } else {
         out.to_owned()
     }
@@ -338,11 +359,12 @@ pub fn bundle_name(path: &Path) -> String {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
+    let name = name.strip_suffix(ENCRYPTED_ENDING).unwrap_or(&name);
     let stem = name
         .strip_suffix(BUNDLE_ENDING)
         .or_else(|| name.strip_suffix(".zip"))
         .or_else(|| Some(name.rsplit_once('.')?.0).filter(|stem| !stem.is_empty()))
-        .unwrap_or(&name);
+        .unwrap_or(name);
     let plain: String = stem
         .chars()
         .map(|one| {
@@ -522,7 +544,7 @@ mod tests {
         assert_eq!(bundle_name(Path::new("/dev/sdb")), "sdb");
         assert_eq!(bundle_name(Path::new("/")), "evidence");
         assert_eq!(
-            bundle_path(Path::new("out/"), Path::new("disk.raw")),
+            bundle_path(Path::new("out/"), Path::new("disk.raw"), false),
             Path::new("out/disk.scelle.zip")
         );
     }

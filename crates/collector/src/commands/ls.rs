@@ -14,7 +14,7 @@ use scelle::{
 };
 use serde::Serialize;
 
-use crate::{Exit, Terminal};
+use crate::{Exit, KeyArgs, Terminal};
 
 /// List the streams of a bundle, a disk image, a volume or a folder
 #[derive(clap::Args, Debug)]
@@ -36,6 +36,8 @@ pub struct Args {
     /// Show deleted entries too
     #[arg(long)]
     deleted: bool,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 #[derive(Serialize)]
@@ -68,7 +70,7 @@ struct Times {
 /// # Errors
 /// Where the source can't be opened, or the pattern makes no sense.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = scelle::open(&args.source)?;
+    let source = args.key.open(&args.source)?;
     let selector = args.pattern.as_deref().map(Selector::new).transpose();
     let selector = selector
         .map_err(anyhow::Error::msg)

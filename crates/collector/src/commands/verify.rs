@@ -10,7 +10,7 @@ use scelle::{
 };
 use serde_json::json;
 
-use crate::{Exit, Terminal, Tone};
+use crate::{Exit, KeyArgs, Terminal, Tone};
 
 /// Check that a bundle is what it was when it was sealed
 #[derive(clap::Args, Debug)]
@@ -19,6 +19,7 @@ Examples:
   verify case.scelle.zip --root 1234abcd…          is it the one whose root was written down?
   verify case.scelle.zip --trust cert.asc          is it signed by a key that this one vouches for?
   verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'
+  verify case.scelle.zip.pgp --key secret.asc      an encrypted one, to its last byte
   verify folder                                    a bag that someone has extracted
 
 Answers: sealed; sealed, signer unknown; broken (it says where); unfinished.
@@ -36,6 +37,8 @@ pub struct Args {
     /// Check only this payload file, besides the seal
     #[arg(long, value_name = "PATH")]
     member: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Runs the command.
@@ -57,9 +60,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         root: args.root.clone(),
         member: args.member.clone(),
     };
+    let key = args.key.read()?;
     let progress = Progress::default();
     let report = terminal.watch(&progress, || {
-        scelle::verify(&args.bundle, &options, &progress)
+        scelle::verify_with_key(&args.bundle, &options, key.as_ref(), &progress)
     })?;
     tell(&report, terminal)?;
     Ok(match report.verdict {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use scelle::engine::{Progress, profile::show_size};
-use scelle_collector::{Exit, Terminal};
+use scelle_collector::{Exit, KeyArgs, Terminal};
 use serde_json::json;
 
 /// Export a bundle in clear, as a BagIt folder
@@ -31,6 +31,8 @@ pub(crate) struct Args {
     /// Yes, write the evidence in clear
     #[arg(long)]
     in_clear: bool,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Runs the command.
@@ -48,7 +50,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             args.to.display()
         );
     }
-    let source = scelle::open(&args.bundle)?;
+    let key = args.key.read()?;
+    let source = args.key.open(&args.bundle)?;
     let facts = source
         .bundle()
         .with_context(|| format!("{} is no bundle", args.bundle.display()))?
@@ -57,7 +60,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     fs::create_dir_all(&args.to).with_context(|| format!("making {}", args.to.display()))?;
     let progress = Progress::default();
     let extracted = terminal.watch(&progress, || {
-        scelle::extract(&args.bundle, &args.to, &progress)
+        scelle::extract(&args.bundle, &args.to, key.as_ref(), &progress)
     })?;
     let line = json!({
         "time": Timestamp::now().to_string(),

@@ -11,7 +11,7 @@ use scelle::{
     event::EvidencePath,
     evidence::VolumeKind,
 };
-use scelle_collector::{Exit, Terminal};
+use scelle_collector::{Exit, KeyArgs, Terminal};
 use serde_json::{Value, json};
 
 /// Tell all that an NTFS volume says of one file, in order, with what contradicts it
@@ -30,11 +30,13 @@ pub(crate) struct Args {
     source: PathBuf,
     /// Its path from the volume's root, or the number of its MFT entry
     file: String,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = scelle::open(&args.source)?;
+    let source = args.key.open(&args.source)?;
     let target = match args.file.parse() {
         Ok(number) => Target::Entry(number),
         Err(_) => {

@@ -15,10 +15,11 @@ use scelle::{
     evidence::OpenOptions,
     timeline::{BodyFile, Format, Options, Output, Summary, Zone},
 };
-use scelle_collector::{Exit, Terminal, output::PartialFile};
+use scelle_collector::{Exit, KeyArgs, RecipientArgs, Terminal};
 use serde_json::json;
 
 use super::artefacts::find;
+use crate::sealed_output::{SealedFile, Sealing};
 
 /// The artefact whose records have lines in a body file.
 const BODY_ARTEFACT: &str = "ntfs.mft";
@@ -65,6 +66,10 @@ pub(crate) struct Args {
     /// Replace an existing output
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    recipients: RecipientArgs,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// The forms of a timeline.
@@ -107,10 +112,17 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         [] => ALL.to_vec(),
         ids => ids.iter().map(|id| find(id)).collect::<Result<_>>()?,
     };
+    let recipients = args.recipients.read()?;
+    let sealing = if recipients.is_empty() {
+        None
+    } else {
+        let key = scelle::run_key()?;
+        Some(Sealing { recipients, key })
+    };
     let sources = args
         .sources
         .iter()
-        .map(|path| scelle::open_with(path, &OpenOptions { map: true }))
+        .map(|path| args.key.open_with(path, &OpenOptions { map: true }))
         .collect::<Result<Vec<_>, _>>()?;
     let options = Options {
         from: args.from,
@@ -128,6 +140,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             args.format,
             &args.out,
             args.force,
+            sealing.as_ref(),
             &progress,
         )
     })?;
@@ -235,8 +248,12 @@ pub(crate) fn span(summary: &Summary) -> String {
     }
 }
 
-/// Writes a timeline of `sources` to `out`, warnings beside it. Where `options` names no folder to
-/// spill to, it is that of `out`.
+/// Writes a timeline of `sources` to `out`, warnings beside it; encrypted where it is said for
+/// whom. Where `options` names no folder to spill to, it is that of `out`.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one choice of the command line"
+)]
 pub(crate) fn write(
     sources: &[Source],
     artefacts: &[&'static dyn Artefact],
@@ -244,9 +261,13 @@ pub(crate) fn write(
     format: FormatName,
     out: &Path,
     force: bool,
+    sealing: Option<&Sealing>,
     progress: &Progress,
 ) -> Result<Made> {
     if out.as_os_str() == "-" {
+        if sealing.is_some() {
+            bail!("standard output is not encrypted: name a file with --out");
+        }
         if format == FormatName::Parquet {
             bail!("Parquet can't be written to standard output: name a file with --out");
         }
@@ -271,28 +292,26 @@ pub(crate) fn write(
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     });
-    let mut rows = PartialFile::create(out, force)?;
-    let mut warnings =
-        PartialFile::create(&beside(out, "warnings", warnings_ending(format)), force)?;
-    let writer = |file: &PartialFile| -> Result<Box<dyn Write + Send>> {
-        Ok(Box::new(BufWriter::new(file.file()?)))
-    };
+    let rows = SealedFile::create(out, force, sealing)?;
+    let warnings = beside(out, "warnings", warnings_ending(format));
+    let warnings = SealedFile::create(&warnings, force, sealing)?;
     let (summary, parsed) = write_to(
         sources,
         artefacts,
         options,
         format,
-        writer(&rows)?,
-        writer(&warnings)?,
+        rows.writer()?,
+        warnings.writer()?,
         progress,
     )
     .with_context(|| format!("writing {}", out.display()))?;
-    rows.flush()?;
-    warnings.flush()?;
     let path = beside(out, "metadata", "json");
-    let mut file = PartialFile::create(&path, force)?;
-    writeln!(file, "{}", scelle::metadata(sources).to_json())
+    let file = SealedFile::create(&path, force, sealing)?;
+    let mut writer = file.writer()?;
+    writeln!(writer, "{}", scelle::metadata(sources).to_json())
+        .and_then(|()| writer.flush())
         .with_context(|| format!("writing {}", path.display()))?;
+    drop(writer);
     file.finish()?;
     warnings.finish()?;
     let path = rows.finish()?;
@@ -403,6 +422,7 @@ mod tests {
                 FormatName::Jsonl,
                 &out,
                 false,
+                None,
                 &progress,
             )
             .map(|made| made.summary.rows)

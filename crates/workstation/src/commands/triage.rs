@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Collected, Destination, Verdict, Verification, VerifyOptions,
+    Collected, Destination, ReadKey, Verdict, Verification, VerifyOptions,
     artefacts::ALL,
     engine::{ParseSummary, Profile, Progress},
     event::Tlp,
+    evidence::OpenOptions,
     timeline::Options,
 };
 use scelle_collector::{
@@ -21,6 +22,7 @@ use scelle_collector::{
 use serde_json::json;
 
 use super::timeline::{FormatName, Made, beside, span, write};
+use crate::sealed_output::{self, Sealing};
 
 /// Collect, verify and make a timeline in one go
 #[derive(clap::Args)]
@@ -29,9 +31,11 @@ Examples:
   scelle triage disk.raw --out case --tlp amber
   scelle triage /dev/sdb --out case --tlp red --profile full --case 2024-017 --operator 'A. Martin'
   scelle triage folder --out case --tlp green --profile everything --format csv
+  scelle triage disk.raw --out case --tlp red --recipient cert.asc --fingerprint 0123…
 
 It writes NAME.scelle.zip, NAME.timeline.parquet, NAME.timeline.warnings.parquet and
-NAME.timeline.metadata.json into the folder, and shows what was found and what was lost.
+NAME.timeline.metadata.json into the folder, each with .pgp where they are encrypted for a
+recipient, and shows what was found and what was lost.
 Write down the root hash.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
@@ -52,16 +56,29 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let profile = Profile::load_list(&args.choices.profile)?;
     let profile_name = profile.name.clone();
     let tlp = args.choices.label(&profile)?;
-    let source = scelle::open(&args.source)?;
+    // Whom it is for is settled before anything of the evidence is read.
+    let recipients = args.choices.recipients.read()?;
+    let key = match args.choices.seal_key()? {
+        Some(key) => key,
+        None => scelle::run_key()?,
+    };
+    let sealing = (!recipients.is_empty()).then(|| Sealing {
+        recipients: recipients.clone(),
+        key: key.clone(),
+    });
+    let source = args.choices.key.open(&args.source)?;
     // Everything that can be refused is refused before the first byte is read or written.
     let folder = args.out.join("");
-    let bundle = bundle_path(&folder, &args.source);
+    let bundle = bundle_path(&folder, &args.source, sealing.is_some());
     let name = bundle_name(&bundle);
     let timeline = args
         .out
         .join(format!("{name}.timeline.{}", args.format.extension()));
     args.choices.check_output(&args.source, &bundle)?;
-    refuse_existing(&timeline, args.choices.force)?;
+    refuse_existing(
+        &sealed_output::name(&timeline, sealing.as_ref()),
+        args.choices.force,
+    )?;
     let existed = args.out.exists();
     make_folder(&args.out)?;
     if !existed {
@@ -84,6 +101,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         tlp,
         destination,
         name,
+        Some(key),
+        recipients,
         &args.choices,
         collect::Course::default(),
         terminal,
@@ -93,7 +112,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         root: Some(collected.root.clone()),
         ..VerifyOptions::default()
     };
-    let report = terminal.watch(&progress, || scelle::verify(&bundle, &options, &progress))?;
+    let key = collected.session_key.clone().map(ReadKey::Session);
+    let key = key.as_ref();
+    let report = terminal.watch(&progress, || {
+        scelle::verify_with_key(&bundle, &options, key, &progress)
+    })?;
     if report.verdict != Verdict::Sealed {
         verify::tell(&report, terminal)?;
         bail!(
@@ -101,7 +124,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             bundle.display()
         );
     }
-    let sealed = [scelle::open(&bundle)?];
+    let sealed = [scelle::open_with_key(
+        &bundle,
+        &OpenOptions::default(),
+        key,
+    )?];
     let made = terminal.watch(&progress, || {
         write(
             &sealed,
@@ -110,6 +137,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             args.format,
             &timeline,
             args.choices.force,
+            sealing.as_ref(),
             &progress,
         )
     })?;

@@ -137,6 +137,8 @@ fn install_packages() -> anyhow::Result<()> {
         "pigz",
         "zstd",
         "unzip",
+        "zip",
+        "gnupg",
     ];
     let missing = packages
         .iter()
@@ -202,6 +204,7 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
         log::concatenate(&corpus, part, LOG_BYTES)
     })?;
     piece("hash", &|part| tree::mixed_sizes(part, HASH_BYTES))?;
+    piece("reader", &reader)?;
     piece("mix", &|part| {
         mix::evidence(
             part,
@@ -210,6 +213,20 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
             MIX_BYTES,
         )
     })
+}
+
+/// Someone whom bundles are encrypted for: GnuPG's folder, certificate and fingerprint.
+fn reader(folder: &Path) -> anyhow::Result<()> {
+    let gpg = "gpg --batch --passphrase ''";
+    let script = format!(
+        "mkdir -m 700 '{0}' && cd '{0}' && export GNUPGHOME=\"$PWD\" && \
+         {gpg} --quick-gen-key bench@example.org future-default default never && \
+         gpg --armor --export > cert.asc && \
+         gpg --with-colons --fingerprint | grep -m1 ^fpr: | cut -d: -f10 > fingerprint && \
+         gpgconf --kill all",
+        folder.display()
+    );
+    run("sh", &["-c", &script])
 }
 
 fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
@@ -242,6 +259,16 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
         let out = format!("{o}/{compression}.scelle.zip");
         Side::new(format!(
             "{s} collect --source {d}/mix --profile everything --tlp clear --compression {compression} --out {out}"
+        ))
+        .cleaned_by(format!("rm -f {out}"))
+        .may_end_with(WITH_LOSSES)
+    };
+    let encrypted = {
+        let out = format!("{o}/deflate.scelle.zip.pgp");
+        let for_reader =
+            format!("--recipient {d}/reader/cert.asc --fingerprint $(cat {d}/reader/fingerprint)");
+        Side::new(format!(
+            "{s} collect --source {d}/mix --profile everything --tlp clear {for_reader} --out {out}"
         ))
         .cleaned_by(format!("rm -f {out}"))
         .may_end_with(WITH_LOSSES)
@@ -378,6 +405,27 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
             goal: (1.4, None),
             ours: collect("zstd"),
             theirs: archive("zstd -q -3 -T2"),
+            counts: None,
+        },
+        Row {
+            id: "encrypt",
+            work: "collect the same, encrypted for one recipient",
+            peer: "`collect` in clear",
+            goal: (1.25, None),
+            ours: encrypted.clone(),
+            theirs: collect("deflate"),
+            counts: None,
+        },
+        Row {
+            id: "encrypt-gpg",
+            work: "the same",
+            peer: "`zip \\| gpg --encrypt`",
+            goal: (0.667, None),
+            ours: encrypted,
+            theirs: Side::new(format!(
+                "sh -c 'cd {d} && zip -q -r - mix | gpg --homedir {d}/reader --batch \
+                 --trust-model always -r bench@example.org --encrypt > {o}/peer.packed'"
+            )),
             counts: None,
         },
     ]

@@ -1,0 +1,140 @@
+//! Options for encryption, and for reading what is encrypted.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use scelle::{DecryptKey, ReadKey, Recipient, Source, evidence::OpenOptions};
+
+const PASSWORD: &str = "SCELLE_KEY_PASSWORD";
+
+/// How an encrypted bundle is read.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct KeyArgs {
+    /// Read an encrypted bundle with this OpenPGP secret key
+    #[arg(long, value_name = "FILE", help_heading = "Reading encrypted bundles")]
+    key: Option<PathBuf>,
+    /// The file that holds the password of --key [default: SCELLE_KEY_PASSWORD in the environment]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "key",
+        help_heading = "Reading encrypted bundles"
+    )]
+    key_password_file: Option<PathBuf>,
+    /// Read an encrypted bundle with a key that gpg-agent has, or a smart card through it; `gpg`
+    /// must be on the search path
+    #[arg(
+        long,
+        conflicts_with = "key",
+        help_heading = "Reading encrypted bundles"
+    )]
+    key_agent: bool,
+}
+
+impl KeyArgs {
+    /// The key, where one was named.
+    ///
+    /// # Errors
+    /// Where its file can't be read, or it is protected and no password was given.
+    pub fn read(&self) -> Result<Option<ReadKey>> {
+        if self.key_agent {
+            return Ok(Some(ReadKey::Agent));
+        }
+        let Some(path) = &self.key else {
+            return Ok(None);
+        };
+        let naming = || format!("the key {}", path.display());
+        let bytes = fs::read(path).with_context(naming)?;
+        let password = self.password()?;
+        let key = DecryptKey::read(&bytes, password.as_deref()).with_context(naming)?;
+        if key.is_protected() && password.is_none() {
+            bail!(
+                "{} is protected: give its password in {PASSWORD}, or in a file with \
+                 --key-password-file",
+                naming()
+            );
+        }
+        Ok(Some(ReadKey::Secret(Box::new(key))))
+    }
+
+    /// Opens any source; an encrypted bundle with the key that was named.
+    ///
+    /// # Errors
+    /// Where it can't be opened.
+    pub fn open(&self, source: &Path) -> Result<Source> {
+        self.open_with(source, &OpenOptions::default())
+    }
+
+    /// As [`open`](Self::open), with options for images.
+    ///
+    /// # Errors
+    /// Where it can't be opened.
+    pub fn open_with(&self, source: &Path, options: &OpenOptions) -> Result<Source> {
+        let key = self.read()?;
+        Ok(scelle::open_with_key(source, options, key.as_ref())?)
+    }
+
+    fn password(&self) -> Result<Option<String>> {
+        let Some(path) = &self.key_password_file else {
+            return Ok(env::var(PASSWORD).ok());
+        };
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("reading the password in {}", path.display()))?;
+        // An editor puts a line's end behind it.
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}
+
+/// Whom a bundle is encrypted for.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct RecipientArgs {
+    /// Encrypt for the owner of this OpenPGP certificate; may be repeated
+    #[arg(
+        long,
+        value_name = "CERT.asc",
+        requires = "fingerprint",
+        help_heading = "Encryption"
+    )]
+    recipient: Vec<PathBuf>,
+    /// The full fingerprint that the certificate must have, in the order of --recipient
+    #[arg(
+        long,
+        value_name = "FPR",
+        requires = "recipient",
+        help_heading = "Encryption"
+    )]
+    fingerprint: Vec<String>,
+}
+
+impl RecipientArgs {
+    /// Reads and checks the certificates.
+    ///
+    /// # Errors
+    /// Where one is not the one meant, expired, revoked, or can't receive.
+    pub fn read(&self) -> Result<Vec<Recipient>> {
+        let (certificates, fingerprints) = (self.recipient.len(), self.fingerprint.len());
+        if certificates != fingerprints {
+            bail!(
+                "each --recipient needs its --fingerprint: there are {certificates} certificates \
+                 and {fingerprints} fingerprints"
+            );
+        }
+        self.recipient
+            .iter()
+            .zip(&self.fingerprint)
+            .map(|(path, fingerprint)| {
+                let naming = || format!("the recipient {}", path.display());
+                let bytes = fs::read(path).with_context(naming)?;
+                scelle::recipient(&bytes, fingerprint).with_context(naming)
+            })
+            .collect()
+    }
+
+    /// Whether there are any.
+    pub fn is_empty(&self) -> bool {
+        self.recipient.is_empty() && self.fingerprint.is_empty()
+    }
+}

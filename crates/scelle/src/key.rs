@@ -1,0 +1,123 @@
+//! How encrypted bundles are opened: with a secret key, or by asking GnuPG.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use scelle_bundle::{Ciphertext, DecryptKey, Decrypted, Error, SessionKey};
+use scelle_evidence::FileSource;
+use scelle_formats::{ReadAtExt as _, ReadError};
+
+/// The program that is asked for session keys.
+const GPG: &str = "gpg";
+/// How its answer begins.
+const ANSWER: &str = "[GNUPG:] SESSION_KEY ";
+/// Bytes that show whether a file is an encrypted bundle.
+const HEAD_BYTES: usize = 1 << 16;
+
+/// What opens an encrypted bundle.
+pub enum ReadKey {
+    /// A recipient's secret key.
+    Secret(Box<DecryptKey>),
+    /// `gpg`, which has its agent, or a smart card through it, open the session key. It needs
+    /// GnuPG on the search path with the recipient's key known to it, and reads the older kind
+    /// of encryption only (version 2.2).
+    Agent,
+    /// The session key itself, of whoever has just written the bundle.
+    Session(SessionKey),
+}
+
+impl ReadKey {
+    /// The session key of a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Key`], saying why this key opens none of its session-key packets.
+    pub fn session_key(&self, ciphertext: &Ciphertext) -> Result<SessionKey, Error> {
+        match self {
+            Self::Secret(key) => ciphertext.session_key(key),
+            Self::Agent => ask_gpg(&ciphertext.head_message()?),
+            Self::Session(key) => Ok(key.clone()),
+        }
+    }
+}
+
+/// Opens a file as ciphertext, where it is an encrypted bundle.
+pub(crate) fn ciphertext(path: &Path) -> Result<Option<Ciphertext>, Error> {
+    if !is_ciphertext(path)? {
+        return Ok(None);
+    }
+    let file = FileSource::open(path).map_err(unread)?;
+    Ciphertext::open(Arc::new(file)).map(Some)
+}
+
+/// Whether a file begins as an encrypted bundle does.
+pub(crate) fn is_ciphertext(path: &Path) -> Result<bool, Error> {
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    if !is_file {
+        return Ok(false);
+    }
+    let file = FileSource::open(path).map_err(unread)?;
+    let head = file.read_range(0..HEAD_BYTES as u64, HEAD_BYTES)?;
+    Ok(Ciphertext::is_begun_by(&head))
+}
+
+fn unread(error: io::Error) -> Error {
+    ReadError::io(0, error).into()
+}
+
+/// Authenticates all of an encrypted bundle, and gives its archive.
+pub(crate) fn decrypt(ciphertext: &Ciphertext, key: Option<&ReadKey>) -> Result<Decrypted, Error> {
+    let key = needed(key)?.session_key(ciphertext)?;
+    ciphertext.decrypt(&key)
+}
+
+/// The key, or an error that says that there must be one.
+pub(crate) fn needed(key: Option<&ReadKey>) -> Result<&ReadKey, Error> {
+    key.ok_or(Error::Encrypted)
+}
+
+/// Has GnuPG open the session key. `message` holds the session-key packets and the first bytes
+/// of the data; no evidence is given to it, and what it decrypts is thrown away.
+fn ask_gpg(message: &[u8]) -> Result<SessionKey, Error> {
+    let bad = |why: String| Error::Key {
+        what: "asking gpg for the session key",
+        why,
+    };
+    let started = Command::new(GPG)
+        .args(["--batch", "--status-fd", "2", "--show-session-key"])
+        .args(["--decrypt", "-"])
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut gpg = started.map_err(|error| {
+        bad(format!(
+            "{GPG} does not start: {error}; name the key itself instead"
+        ))
+    })?;
+    if let Some(mut input) = gpg.stdin.take()
+        && let Err(error) = input.write_all(message)
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(bad(error.to_string()));
+    }
+    // It ends with an error, since the message is cut; the session key comes before.
+    let answer = gpg
+        .wait_with_output()
+        .map_err(|error| bad(error.to_string()))?;
+    let text = String::from_utf8_lossy(&answer.stderr);
+    match text.lines().find_map(|line| line.strip_prefix(ANSWER)) {
+        Some(key) => SessionKey::parse(key),
+        None => {
+            let said: Vec<_> = text
+                .lines()
+                .filter(|line| !line.starts_with("[GNUPG:]"))
+                .collect();
+            Err(bad(format!("it gives none ({})", said.join("; "))))
+        }
+    }
+}

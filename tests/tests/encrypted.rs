@@ -1,0 +1,416 @@
+//! Encrypted bundles as their users make and read them: no plaintext reaches a disk.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use support::{Ran, collector, files, run, run_scelle, scelle, text};
+
+/// Planted in evidence; long enough that no other bytes are it by chance.
+const CANARIES: [&str; 3] = [
+    "CANARY-in-a-name-4f1c9a6be2",
+    "CANARY-in-a-stream-77d0e5a913",
+    "CANARY-deep-in-a-large-file-0b9c",
+];
+
+/// Whether `needle` stands in `bytes`, as it is or in UTF-16.
+fn holds(bytes: &[u8], needle: &str) -> bool {
+    let wide: Vec<u8> = needle.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let found = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    found(needle.as_bytes()) || found(&wide)
+}
+
+/// Evidence with canaries in a name, a small file and a large one.
+fn plant(folder: &Path) {
+    fs::create_dir_all(folder.join("logs")).expect("made");
+    let mut large = vec![b'.'; 3 << 20];
+    for at in (0..large.len() - 100).step_by(100_000) {
+        large[at..at + CANARIES[2].len()].copy_from_slice(CANARIES[2].as_bytes());
+    }
+    fs::write(folder.join("large.bin"), large).expect("written");
+    fs::write(folder.join("logs/small.txt"), CANARIES[1]).expect("written");
+    fs::write(folder.join(format!("{}.txt", CANARIES[0])), "named").expect("written");
+}
+
+/// A recipient's key, made by GnuPG, and what the commands take of it.
+struct Reader {
+    home: PathBuf,
+    certificate: PathBuf,
+    secret: PathBuf,
+    fingerprint: String,
+}
+
+impl Reader {
+    /// `None`, with a line that says so, where GnuPG is not installed.
+    fn make(folder: &Path) -> Option<Self> {
+        if Command::new("gpg").arg("--version").output().is_err() {
+            assert!(
+                std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
+                "gpg is not installed"
+            );
+            eprintln!("SKIPPED: gpg is not installed, so there is no key");
+            return None;
+        }
+        let home = folder.join("gnupg");
+        fs::create_dir(&home).expect("made");
+        let mut reader = Self {
+            certificate: folder.join("cert.asc"),
+            secret: folder.join("secret.asc"),
+            fingerprint: String::new(),
+            home,
+        };
+        let user = "reader@example.org";
+        reader.gpg(&[
+            "--quick-gen-key",
+            user,
+            "future-default",
+            "default",
+            "never",
+        ]);
+        let listed = reader.gpg(&["--with-colons", "--fingerprint", user]);
+        let line = listed.lines().find(|line| line.starts_with("fpr:"));
+        let fingerprint = line.and_then(|line| line.split(':').nth(9));
+        let fingerprint = fingerprint.expect("a fingerprint").to_owned();
+        fs::write(
+            &reader.certificate,
+            reader.gpg(&["--armor", "--export", user]),
+        )
+        .expect("ok");
+        let secret = reader.gpg(&["--armor", "--export-secret-keys", user]);
+        fs::write(&reader.secret, secret).expect("written");
+        reader.fingerprint = fingerprint;
+        Some(reader)
+    }
+
+    fn gpg(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("gpg");
+        command.args(["--batch", "--pinentry-mode", "loopback", "--passphrase", ""]);
+        let output = command
+            .env("GNUPGHOME", &self.home)
+            .args(arguments)
+            .output()
+            .expect("gpg is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// What is in a message. Its signature is by a run's key, which GnuPG does not know here, and
+    /// says so in its exit status.
+    fn decrypt(&self, path: &Path) -> String {
+        let output = Command::new("gpg")
+            .env("GNUPGHOME", &self.home)
+            .args(["--batch", "--status-fd", "2", "--decrypt"])
+            .arg(path)
+            .output()
+            .expect("gpg is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        for word in ["DECRYPTION_OKAY", "GOODMDC", "NO_PUBKEY"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn recipient(&self) -> [String; 4] {
+        [
+            "--recipient".into(),
+            text(&self.certificate),
+            "--fingerprint".into(),
+            self.fingerprint.clone(),
+        ]
+    }
+}
+
+fn collect(command: &mut Command, source: &Path, out: &Path, recipient: &[String]) {
+    command.args(["collect", "--profile", "everything", "--tlp", "amber"]);
+    command.args(["--compression", "store", "--source"]);
+    command.arg(source).arg("--out").arg(out).args(recipient);
+}
+
+/// Everything that a collection hands to the system is looked at.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_canary_is_written_by_an_encrypted_collection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    if Command::new("strace").arg("-V").output().is_err() {
+        assert!(
+            std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
+            "strace is not installed"
+        );
+        eprintln!("SKIPPED: strace is not installed, so nothing was traced");
+        return;
+    }
+    let source = folder.path().join("source");
+    plant(&source);
+    let traced = |name: &str, recipient: &[String]| {
+        let (out, log) = (
+            folder.path().join(name),
+            folder.path().join(format!("{name}.log")),
+        );
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-xx", "-s", "8000000", "-o"]);
+        command.arg(&log).args([
+            "-e",
+            "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,\
+             tee,vmsplice,copy_file_range,process_vm_writev,mmap,memfd_create,shmat,io_uring_setup,\
+             io_submit,ftruncate",
+        ]);
+        command.arg(collector().get_program());
+        collect(&mut command, &source, &out, recipient);
+        let ran = ran(command);
+        assert!(matches!(ran.status, 0 | 1), "{}", ran.err);
+        let log = fs::read_to_string(&log).expect("a trace");
+        (log, fs::read(&out).expect("a bundle"))
+    };
+    let hex = |needle: &str| -> String {
+        needle
+            .bytes()
+            .map(|byte| format!("\\x{byte:02x}"))
+            .collect()
+    };
+    let (log, clear) = traced("clear.scelle.zip", &[]);
+    for canary in CANARIES {
+        // The proof that such a trace shows what is written.
+        assert!(log.contains(&hex(canary)), "{canary} is not in the trace");
+        assert!(holds(&clear, canary), "{canary} is not in the bundle");
+    }
+    let (log, sealed) = traced("case.scelle.zip.pgp", &reader.recipient());
+    assert!(log.contains("write("), "something was written");
+    for line in log.lines() {
+        // Progress names no evidence, and what is mapped to be written is nobody's but ours.
+        for canary in CANARIES {
+            let shown = line.get(..200).unwrap_or(line);
+            assert!(!line.contains(&hex(canary)), "{canary} in {shown}");
+        }
+        let is_shared_map = line.contains("MAP_SHARED") && line.contains("PROT_WRITE");
+        assert!(!is_shared_map, "a file is mapped to be written: {line}");
+        for call in [
+            "io_uring_setup(",
+            "io_submit(",
+            "sendfile(",
+            "copy_file_range(",
+            "splice(",
+        ] {
+            assert!(
+                !line.contains(call),
+                "the trace does not see what this writes: {line}"
+            );
+        }
+    }
+    for canary in CANARIES {
+        assert!(!holds(&sealed, canary), "{canary} is in the ciphertext");
+    }
+}
+
+/// What every command prints and leaves, with the key in a file and with gpg's agent.
+#[test]
+fn every_command_reads_an_encrypted_bundle() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    let source = folder.path().join("source");
+    plant(&source);
+    let bundle = folder.path().join("case.scelle.zip.pgp");
+    let mut command = scelle();
+    collect(&mut command, &source, &bundle, &reader.recipient());
+    command.arg("--json");
+    let made = ran(command).ended(0).json();
+    let root = made["root"].as_str().expect("a root").to_owned();
+
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).expect("made");
+    let ask = |arguments: &[&str], key: &[String]| {
+        let mut command = scelle();
+        command
+            .args(arguments)
+            .args(key)
+            .env("GNUPGHOME", &reader.home)
+            .env("TMPDIR", &temporary);
+        ran(command)
+    };
+    let at = text(&bundle);
+    let keys = [
+        vec!["--key".to_owned(), text(&reader.secret)],
+        vec!["--key-agent".to_owned()],
+    ];
+    for key in &keys {
+        let answer = ask(&["verify", &at, "--root", &root, "--json"], key).ended(0);
+        assert_eq!(answer.json()["verdict"], "sealed");
+        let listed = ask(&["ls", &at], key).ended(0).text();
+        assert!(listed.contains(CANARIES[0]), "{listed}");
+        let read = ask(&["cat", &at, "logs/small.txt"], key).ended(0);
+        assert_eq!(read.out, CANARIES[1].as_bytes());
+        let part = ["cat", &*at, "large.bin", "--range", "100000..32"];
+        assert_eq!(ask(&part, key).ended(0).out, CANARIES[2].as_bytes());
+    }
+    // No key, a wrong one, an altered bundle: nothing comes out.
+    let refused = ask(&["ls", &at], &[]).ended(2);
+    assert!(refused.err.contains("--key"), "{}", refused.err);
+    let other = tempfile::tempdir().expect("a folder");
+    let stranger = Reader::make(other.path()).expect("gpg is there");
+    let wrong = ["--key".to_owned(), text(&stranger.secret)];
+    let refused = ask(&["verify", &at], &wrong).ended(2);
+    assert!(refused.err.contains("not encrypted for"), "{}", refused.err);
+    let mut bytes = fs::read(&bundle).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let altered = folder.path().join("altered.pgp");
+    fs::write(&altered, &bytes).expect("written");
+    let answer = ask(&["verify", &text(&altered), "--json"], &keys[0]).ended(1);
+    assert_eq!(answer.json()["verdict"], "broken");
+    let refused = ask(&["cat", &text(&altered), "large.bin"], &keys[0]).ended(2);
+    assert!(refused.out.is_empty() && refused.err.contains("altered"));
+
+    // What is left on the disk: nothing where it was not named, and what was is encrypted where
+    // that was said.
+    let out = folder.path().join("rows.jsonl");
+    let mut arguments = vec!["timeline", &*at, "--format", "jsonl", "--out"];
+    let name = text(&out);
+    arguments.push(&name);
+    let mut more = keys[0].clone();
+    more.extend(reader.recipient());
+    ask(&arguments, &more).ended(0);
+    let export = folder.path().join("bag");
+    let named = text(&export);
+    ask(&["extract", &at, "--to", &named, "--in-clear"], &keys[0]).ended(0);
+    let bag = fs::read_dir(&export).expect("made").next().expect("a bag");
+    let bag = bag.expect("a bag").path();
+    let found = walk(&bag)
+        .into_iter()
+        .any(|path| fs::read(&path).expect("there") == CANARIES[1].as_bytes());
+    assert!(found, "the bag holds what was collected");
+    let mut swept = 0;
+    for path in walk(folder.path()) {
+        let is_named = path.starts_with(&source) || path.starts_with(&export);
+        if is_named {
+            continue;
+        }
+        let bytes = fs::read(&path).expect("there");
+        swept += 1;
+        for canary in CANARIES {
+            assert!(!holds(&bytes, canary), "{canary} in {}", path.display());
+            let name = path.file_name().expect("a name").to_string_lossy();
+            assert!(!name.contains(canary), "{canary} names a file");
+        }
+    }
+    assert!(swept > 5 && out.with_extension("jsonl.pgp").is_file());
+    assert_eq!(walk(&temporary), Vec::<PathBuf>::new());
+    let rows = reader.decrypt(&out.with_extension("jsonl.pgp"));
+    assert_eq!(rows, "", "a folder of text has no rows, and gpg is content");
+}
+
+#[test]
+fn triage_encrypts_its_bundle_and_its_timeline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    let source = folder.path().join("source");
+    support::windows_folder(&source);
+    let out = folder.path().join("out");
+    let mut arguments = vec![
+        "triage".to_owned(),
+        text(&source),
+        "--out".to_owned(),
+        text(&out),
+    ];
+    arguments.extend(["--tlp", "red", "--format", "jsonl", "--json"].map(str::to_owned));
+    arguments.extend(reader.recipient());
+    let result = run_scelle(arguments).ended(0).json();
+    assert_eq!(result["verify"]["verdict"], "sealed");
+    let mut names: Vec<String> = walk(&out)
+        .iter()
+        .map(|path| {
+            path.file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "source.scelle.zip.pgp",
+            "source.timeline.jsonl.pgp",
+            "source.timeline.metadata.json.pgp",
+            "source.timeline.warnings.jsonl.pgp",
+        ]
+    );
+    let rows = reader.decrypt(&out.join("source.timeline.jsonl.pgp"));
+    let count = result["timeline"]["rows"].as_u64().expect("a number");
+    assert_eq!(rows.lines().count() as u64, count);
+}
+
+/// Before anything of the evidence is read: the source here does not even exist.
+#[test]
+fn certificates_are_refused_before_evidence_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    let nowhere = folder.path().join("no such source");
+    let certificate = text(&reader.certificate);
+    let short = &reader.fingerprint[24..];
+    let other = "0".repeat(40);
+    for (arguments, why) in [
+        (
+            &["--recipient", &certificate, "--fingerprint", short][..],
+            "no full fingerprint",
+        ),
+        (
+            &["--recipient", &certificate, "--fingerprint", &other],
+            "not the one meant",
+        ),
+        (&["--recipient", &certificate], "--fingerprint"),
+        (&["--fingerprint", &other], "--recipient"),
+        (
+            &[
+                "--recipient",
+                &certificate,
+                "--fingerprint",
+                &reader.fingerprint,
+                "--fingerprint",
+                &other,
+            ],
+            "each --recipient needs its --fingerprint",
+        ),
+    ] {
+        let mut command = scelle();
+        collect(&mut command, &nowhere, folder.path(), &[]);
+        command.args(arguments);
+        let refused = ran(command).ended(2);
+        assert!(refused.err.contains(why), "{why}: {}", refused.err);
+        assert!(!refused.err.contains("no such source"), "{}", refused.err);
+    }
+}
+
+fn ran(command: Command) -> Ran {
+    run(command, [] as [&str; 0])
+}
+
+/// Every file below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let names = files(folder).into_iter();
+    let paths = names.map(|name| folder.join(name));
+    // What an agent listens on is no file.
+    paths.filter(|path| path.is_file()).collect()
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut command = Command::new("gpgconf");
+        command.env("GNUPGHOME", &self.home).args(["--kill", "all"]);
+        if let Err(error) = command.output() {
+            eprintln!("an agent may be left: {error}");
+        }
+    }
+}
