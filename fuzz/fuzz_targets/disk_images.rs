@@ -43,29 +43,34 @@ impl Siblings for Itself {
 }
 
 pub fn ewf(data: &[u8]) {
-    open(data, b"EVF\x09\x0d\x0a\xff\x00\x01\x01\x00\x00\x00", EWF, |bytes| {
-        let mut at = 13;
-        while let Some(section) = bytes.get_mut(at..at + 76) {
-            seal_adler(section, 0..72);
-            let kind = section[..8].to_owned();
-            let next = u64::from_le_bytes(section[16..24].try_into().expect("eight bytes"));
-            let content = bytes.get_mut(at + 76..).unwrap_or(&mut []);
-            let summed = match &kind[..6] {
-                b"volume" => 1048,
-                b"table\0" | b"table2" => 20,
-                b"digest" => 76,
-                b"hash\0\0" => 32,
-                _ => 0,
-            };
-            if summed > 0 && content.len() >= summed + 4 {
-                seal_adler(content, 0..summed);
+    open(
+        data,
+        b"EVF\x09\x0d\x0a\xff\x00\x01\x01\x00\x00\x00",
+        EWF,
+        |bytes| {
+            let mut at = 13;
+            while let Some(section) = bytes.get_mut(at..at + 76) {
+                seal_adler(section, 0..72);
+                let kind = section[..8].to_owned();
+                let next = u64::from_le_bytes(section[16..24].try_into().expect("eight bytes"));
+                let content = bytes.get_mut(at + 76..).unwrap_or(&mut []);
+                let summed = match &kind[..6] {
+                    b"volume" => 1048,
+                    b"table\0" | b"table2" => 20,
+                    b"digest" => 76,
+                    b"hash\0\0" => 32,
+                    _ => 0,
+                };
+                if summed > 0 && content.len() >= summed + 4 {
+                    seal_adler(content, 0..summed);
+                }
+                match usize::try_from(next) {
+                    Ok(next) if next > at => at = next,
+                    _ => break,
+                }
             }
-            match usize::try_from(next) {
-                Ok(next) if next > at => at = next,
-                _ => break,
-            }
-        }
-    });
+        },
+    );
 }
 
 pub fn vhd(data: &[u8]) {
@@ -145,7 +150,11 @@ fn open(data: &[u8], head: &[u8], sample: &[u8], seal: impl Fn(&mut [u8])) {
     let mut bytes = sample.to_vec();
     for (place, patch) in patches(data) {
         // Structures lie at the beginning, most of them.
-        let at = if place & 1 == 0 { (place >> 1) % 8192 } else { place >> 1 } % bytes.len();
+        let at = if place & 1 == 0 {
+            (place >> 1) % 8192
+        } else {
+            place >> 1
+        } % bytes.len();
         let count = patch.len().min(bytes.len() - at);
         bytes[at..at + count].copy_from_slice(&patch[..count]);
     }
