@@ -183,7 +183,7 @@ pub(crate) fn change_bytes(
     match kind {
         "flip" => {
             changed[at] ^= 1 << random.below(8);
-            named = member_at(archive, at).map_or(named, |part| part.culprit());
+            named = member_at(archive, at).map_or(named, |(part, _)| part.culprit());
         }
         "drop" => drop(changed.drain(at..(at + 1 + random.below(64)).min(archive.len()))),
         "add" => {
@@ -193,9 +193,11 @@ pub(crate) fn change_bytes(
         "truncate" => changed.truncate(at),
         "append" => changed.extend((0..1 + random.below(40)).map(|_| random.next() as u8)),
         "zero" => {
-            changed[at..(at + 32).min(archive.len())].fill(0);
-            let first = (at..archive.len()).find(|at| archive[*at] != changed[*at])?;
-            named = member_at(archive, first).map_or(named, |part| part.culprit());
+            // Of one member: where two are touched, either may be named.
+            let member = member_at(archive, at);
+            let end = member.as_ref().map_or(archive.len(), |(_, end)| *end);
+            changed[at..(at + 32).min(end)].fill(0);
+            named = member.map_or(named, |(part, _)| part.culprit());
         }
         "splice" => {
             // Bytes of another sound bundle in the place of these.
@@ -221,13 +223,13 @@ pub(crate) fn change_bytes(
     (changed != archive).then_some((changed, named))
 }
 
-/// The member that a byte of the archive belongs to; `None` in the central directory.
-fn member_at(archive: &[u8], at: usize) -> Option<Part> {
+/// The member that a byte of the archive belongs to, and where it ends; `None` in the central directory.
+fn member_at(archive: &[u8], at: usize) -> Option<(Part, usize)> {
     const LOCAL_BYTES: usize = 30;
     let mut end = 0;
-    unpack(archive).into_iter().find(|part| {
+    unpack(archive).into_iter().find_map(|part| {
         end += LOCAL_BYTES + part.name.len() + part.packed.len();
-        at < end
+        (at < end).then_some((part, end))
     })
 }
 
