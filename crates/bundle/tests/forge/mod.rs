@@ -27,6 +27,9 @@ impl Named {
     }
 }
 
+/// What is said of a byte that decodes to the same all the same, as some bits of deflate do.
+const ARCHIVE_CHANGED: &str = "the archive's bytes before it are not those that it vouches for";
+
 /// A member.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Part {
@@ -71,6 +74,13 @@ impl Part {
     }
 
     /// What is told when this one was altered: of the tag manifest its signature tells.
+    /// Who is named where bytes of its archived form change.
+    fn culprit_of_bytes(&self) -> Named {
+        let (Named::All(mut names) | Named::Any(mut names)) = self.culprit();
+        names.push(ARCHIVE_CHANGED.into());
+        Named::Any(names)
+    }
+
     fn culprit(&self) -> Named {
         if self.label() == "tagmanifest-sha256.txt" {
             Named::Any(vec![
@@ -183,7 +193,7 @@ pub(crate) fn change_bytes(
     match kind {
         "flip" => {
             changed[at] ^= 1 << random.below(8);
-            named = member_at(archive, at).map_or(named, |(part, _)| part.culprit());
+            named = member_at(archive, at).map_or(named, |(part, _)| part.culprit_of_bytes());
         }
         "drop" => drop(changed.drain(at..(at + 1 + random.below(64)).min(archive.len()))),
         "add" => {
@@ -197,7 +207,7 @@ pub(crate) fn change_bytes(
             let member = member_at(archive, at);
             let end = member.as_ref().map_or(archive.len(), |(_, end)| *end);
             changed[at..(at + 32).min(end)].fill(0);
-            named = member.map_or(named, |(part, _)| part.culprit());
+            named = member.map_or(named, |(part, _)| part.culprit_of_bytes());
         }
         "splice" => {
             // Bytes of another sound bundle in the place of these.
