@@ -442,19 +442,20 @@ impl<'a> Layout<'a> {
         if lines as f32 * step + 2.0 * CELL < BOTTOM - TOP {
             self.room(lines as f32 * step + 2.0 * CELL);
         }
+        if face == Face::Bold {
+            // Behind the whole row, before any of its letters.
+            let shade = Mark::Box {
+                x: MARGIN,
+                y: self.y,
+                width: widths.iter().sum(),
+                height: lines as f32 * step + CELL,
+                colour: SHADE,
+            };
+            self.mark(shade);
+        }
         self.y += CELL;
         for index in 0..lines {
             self.room(step);
-            if face == Face::Bold {
-                let shade = Mark::Box {
-                    x: MARGIN,
-                    y: self.y - CELL,
-                    width: widths.iter().sum(),
-                    height: step + CELL,
-                    colour: SHADE,
-                };
-                self.mark(shade);
-            }
             let mut x = MARGIN + CELL;
             for (column, width) in columns.iter().zip(widths) {
                 if let Some(text) = column.get(index) {
