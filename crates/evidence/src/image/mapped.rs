@@ -6,6 +6,9 @@ use scelle_formats::{RangeKind, ReadAt, ReadAtExt as _, ReadError};
 
 use super::cache::Cache;
 
+/// Runs that are allowed for besides those that tables have room for: what lies past a file's end.
+pub(super) const RUNS_BESIDES: u64 = 1 << 16;
+
 /// Where the bytes of a run lie.
 pub(super) enum Place<'a> {
     /// As they stand, in a file at an offset.
@@ -32,6 +35,12 @@ pub(super) trait Layout: Send + Sync {
     /// Where the byte at `offset` lies, and for how many bytes from there that holds; at least
     /// 1. `offset` is below the length.
     fn locate(&self, offset: u64) -> (Place<'_>, u64);
+
+    /// Runs that tables which don't share their bytes can tell of at most; no end of them where the tables
+    /// were held to their file already.
+    fn most_runs(&self) -> u64 {
+        u64::MAX
+    }
 
     /// Makes a unit that [`locate`](Self::locate) named.
     fn unpack(&self, _unit: u64) -> Result<Vec<u8>, ReadError> {
@@ -125,9 +134,15 @@ impl<L: Layout> ReadAt for Mapped<L> {
 
     fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
         let mut at = 0;
+        let mut left = self.layout.most_runs();
         let runs = std::iter::from_fn(move || {
             (at < self.len()).then(|| {
-                let (place, run) = self.place(at);
+                let (place, run) = match left {
+                    // Tables that lie on one another could be followed for years.
+                    0 => (Place::Lost(shared_tables(at)), self.len() - at),
+                    _ => self.place(at),
+                };
+                left = left.saturating_sub(1);
                 let range = at..at + run;
                 at = range.end;
                 (range, place)
@@ -142,6 +157,14 @@ impl<L: Layout> ReadAt for Mapped<L> {
             };
             (range, kind)
         })))
+    }
+}
+
+fn shared_tables(offset: u64) -> ReadError {
+    ReadError::Damaged {
+        what: "the tables of a disk image",
+        offset,
+        why: "they tell of more than their file could hold".to_owned(),
     }
 }
 
@@ -231,5 +254,54 @@ impl Layout for Concat {
             Some(source) => Place::Stored(source, within),
         };
         (place, part.len - within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk of an exbibyte whose tables name the same byte again and again.
+    struct Shared;
+
+    impl Layout for Shared {
+        fn len(&self) -> u64 {
+            1 << 60
+        }
+
+        fn most_runs(&self) -> u64 {
+            3
+        }
+
+        fn locate(&self, offset: u64) -> (Place<'_>, u64) {
+            let place = match offset % 2 {
+                0 => Place::Hole,
+                _ => Place::Packed {
+                    unit: 0,
+                    within: 0,
+                    unit_bytes: 1,
+                },
+            };
+            (place, 1)
+        }
+    }
+
+    #[test]
+    fn tables_that_share_their_bytes_end() {
+        let disk = Mapped {
+            layout: Shared,
+            cache: Cache::new(),
+            layer: 0,
+        };
+        let ranges: Vec<_> = disk.ranges().collect();
+        assert_eq!(
+            ranges,
+            [
+                (0..1, RangeKind::Hole),
+                (1..2, RangeKind::Data),
+                (2..3, RangeKind::Hole),
+                (3..1 << 60, RangeKind::Unreadable),
+            ]
+        );
     }
 }

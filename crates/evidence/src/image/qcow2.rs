@@ -23,7 +23,7 @@ use super::{
     Opening,
     cache::Pages,
     ewf::damaged,
-    mapped::{Layout, Place},
+    mapped::{Layout, Place, RUNS_BESIDES},
     sums::inflate,
 };
 
@@ -191,6 +191,15 @@ impl Qcow2 {
 impl Layout for Qcow2 {
     fn len(&self) -> u64 {
         self.len
+    }
+
+    // Entries of eight bytes, or of sixteen with 32 runs each; absent tables are a run each.
+    fn most_runs(&self) -> u64 {
+        self.pages
+            .file
+            .len()
+            .saturating_mul(2)
+            .saturating_add(RUNS_BESIDES)
     }
 
     fn locate(&self, offset: u64) -> (Place<'_>, u64) {

@@ -24,7 +24,7 @@ use super::{
     Opening,
     cache::Pages,
     ewf::{damaged, u32_at},
-    mapped::{Concat, Layout, Place},
+    mapped::{Concat, Layout, Place, RUNS_BESIDES},
     sums::inflate,
 };
 
@@ -345,6 +345,11 @@ impl Sparse {
 impl Layout for Sparse {
     fn len(&self) -> u64 {
         self.header.capacity
+    }
+
+    // Entries of four bytes, each of one run; absent tables are a run each.
+    fn most_runs(&self) -> u64 {
+        self.pages.file.len() / 4 + RUNS_BESIDES
     }
 
     fn locate(&self, offset: u64) -> (Place<'_>, u64) {
