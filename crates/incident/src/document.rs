@@ -58,7 +58,7 @@ pub enum RenderError {
     #[error("the record has no TLP 2.0 label: set `tlp` first")]
     NoLabel,
     /// The XML writer failed.
-    #[error("writing XML: {0}")]
+    #[error("writing XML")]
     Xml(#[from] std::io::Error),
     /// The PDF library failed.
     #[error("writing PDF: {0}")]

@@ -173,19 +173,19 @@ pub struct Indicator {
     pub note: Option<String>,
 }
 
-/// Why a text is no incident record.
+/// Why a text is no incident record. What a decoder said stands in the message, and not behind it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// It is no TOML, or has an element that is not known.
     #[error("this is not an incident record: {0}")]
-    Toml(#[from] toml::de::Error),
+    Toml(toml::de::Error),
     /// It is no text.
     #[error("this is not an incident record: it is no UTF-8 text: {0}")]
-    Text(#[from] std::str::Utf8Error),
+    Text(std::str::Utf8Error),
     /// It is no JSON, or has an element that is not known.
     #[error("this is not a sealed incident record: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// It is of a later format.
     #[error("the record has format {0}, this version knows {FORMAT}: use a newer version")]
     Format(u32),
@@ -199,7 +199,7 @@ impl Incident {
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
         match bytes.trim_ascii_start().first() {
             Some(b'{') => Self::from_json(bytes),
-            _ => Self::from_toml(str::from_utf8(bytes)?),
+            _ => Self::from_toml(str::from_utf8(bytes).map_err(ReadError::Text)?),
         }
     }
 
@@ -208,7 +208,9 @@ impl Incident {
     /// # Errors
     /// Where it is no record at all; what is missing is a [gap](Self::gaps).
     pub fn from_toml(text: &str) -> Result<Self, ReadError> {
-        toml::from_str::<Self>(text)?.of_known_format()
+        toml::from_str::<Self>(text)
+            .map_err(ReadError::Toml)?
+            .of_known_format()
     }
 
     /// Reads what was sealed.
@@ -216,7 +218,9 @@ impl Incident {
     /// # Errors
     /// Where it is no record.
     pub fn from_json(text: &[u8]) -> Result<Self, ReadError> {
-        serde_json::from_slice::<Self>(text)?.of_known_format()
+        serde_json::from_slice::<Self>(text)
+            .map_err(ReadError::Json)?
+            .of_known_format()
     }
 
     /// The record as it is sealed.

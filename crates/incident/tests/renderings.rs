@@ -140,6 +140,8 @@ fn templates_are_records_that_lack_everything() {
 fn what_is_no_record_is_refused_with_its_place() {
     let error = Incident::from_toml("id = \"1\"\nimpakt = 3\n").expect_err("misspelt");
     assert!(error.to_string().contains("impakt"), "{error}");
+    // It is not said twice to whoever prints what lies behind it too.
+    assert!(std::error::Error::source(&error).is_none());
     assert!(
         Incident::from_toml("format = 2")
             .expect_err("later")
