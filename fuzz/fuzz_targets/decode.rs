@@ -14,6 +14,7 @@ mod image;
 mod ntfs;
 mod patch;
 #[path = "../../crates/testkit/src/virtual_disk.rs"]
+#[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod virtual_disk;
 
 use std::{env, process, sync::OnceLock};
