@@ -8,6 +8,7 @@
 //! - A chunk without its magic is stepped over with a `Loss::Record` warning, unless it holds
 //!   nothing but zeros, as the preallocated end of every log does. Records that it still holds
 //!   are recovered.
+//! - A chunk of zeros among those that the file header counts was wiped: `Loss::Record`.
 //! - Wrong checksums of a chunk are warned of; its records are decoded all the same.
 //! - A record that lies outside a chunk's declared records, or has an id that a chunk with a
 //!   wrong checksum does not declare, is marked as recovered.
@@ -80,7 +81,7 @@ impl Artefact for Evtx {
 }
 
 impl Chunked for Evtx {
-    type Head = Decoders;
+    type Head = Head;
     type Part = ();
     type Survey = ();
 
@@ -90,8 +91,9 @@ impl Chunked for Evtx {
         &self,
         input: Input<'_>,
         out: &mut Emitter<'_>,
-    ) -> Result<(Decoders, Cut), DecodeError> {
+    ) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
+        let mut counted_to = 0;
         let mut head = [0; SUMMED_HEAD_BYTES];
         let have = input.stream.read_full_at(0, &mut head)?;
         let start = match FileHeader::decode(&head[..have]) {
@@ -107,6 +109,7 @@ impl Chunked for Evtx {
                     );
                     out.warn(len..len, Loss::Rest, cause);
                 }
+                counted_to = FILE_HEADER_BYTES + u64::from(header.chunks) * CHUNK_BYTES as u64;
                 if u64::from(header.chunks_at) != FILE_HEADER_BYTES {
                     let at = header.chunks_at;
                     warn_header(
@@ -133,35 +136,47 @@ impl Chunked for Evtx {
             range: start.min(len)..len,
             unit_bytes: UNIT_CHUNKS * CHUNK_BYTES,
         };
-        Ok((Decoders::default(), cut))
+        let head = Head {
+            counted_to,
+            decoders: Decoders::default(),
+        };
+        Ok((head, cut))
     }
 
-    fn scout(&self, _head: &Decoders, _unit: Unit<'_>) {}
+    fn scout(&self, _head: &Head, _unit: Unit<'_>) {}
 
-    fn survey(&self, _head: &Decoders, _parts: Vec<()>, _input: Input<'_>) {}
+    fn survey(&self, _head: &Head, _parts: Vec<()>, _input: Input<'_>) {}
 
     fn parse(
         &self,
-        decoders: &Decoders,
+        head: &Head,
         _survey: &(),
         unit: Unit<'_>,
         out: &mut Emitter<'_>,
     ) -> Result<(), DecodeError> {
-        let mut decoder = decoders.take();
+        let mut decoder = head.decoders.take();
         let mut base = unit.base;
         for bytes in unit.bytes.chunks(CHUNK_BYTES) {
-            parse_chunk(&mut decoder, bytes, base, out);
+            parse_chunk(&mut decoder, bytes, base, base < head.counted_to, out);
             base += bytes.len() as u64;
         }
-        decoders.give_back(decoder);
+        head.decoders.give_back(decoder);
         Ok(())
     }
+}
+
+/// What all units of a log share.
+#[derive(Debug)]
+pub struct Head {
+    /// Where the chunks end that the file header counts; 0 where there is no such header.
+    counted_to: u64,
+    decoders: Decoders,
 }
 
 /// Decoders that wait for the next unit: one that has seen templates need not compile them again.
 /// Which one a unit gets shows in no result.
 #[derive(Debug, Default)]
-pub struct Decoders(Mutex<Vec<Decoder>>);
+struct Decoders(Mutex<Vec<Decoder>>);
 
 impl Decoders {
     fn take(&self) -> Decoder {
@@ -186,11 +201,23 @@ fn warn_header(out: &mut Emitter<'_>, cause: &str) {
     );
 }
 
-fn parse_chunk(decoder: &mut Decoder, chunk: &[u8], base: u64, out: &mut Emitter<'_>) {
+fn parse_chunk(
+    decoder: &mut Decoder,
+    chunk: &[u8],
+    base: u64,
+    is_counted: bool,
+    out: &mut Emitter<'_>,
+) {
     let whole = base..base + chunk.len() as u64;
     let header = match ChunkHeader::decode(chunk, base) {
         Ok(header) => Some(header),
-        Err(_) if chunk.iter().all(|byte| *byte == 0) => return,
+        Err(_) if chunk.iter().all(|byte| *byte == 0) => {
+            if is_counted {
+                let cause = "the file header counts this chunk, and it holds nothing but zeros";
+                out.warn(whole, Loss::Record, cause);
+            }
+            return;
+        }
         Err(error) => {
             out.warn(whole.clone(), Loss::Record, error.to_string());
             None

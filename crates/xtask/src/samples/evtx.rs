@@ -1,4 +1,4 @@
-//! Event logs: a sound one, a damaged one, and one of odd events and deleted records.
+//! Event logs: a sound one, a damaged one, a wiped one, and one of odd events and deleted records.
 
 use scelle_testkit::{EvtxEvent, EvtxLog, EvtxNode, EvtxRecord, EvtxValue, seal_evtx_chunk};
 
@@ -14,6 +14,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
     [
         ("Security.evtx", sound()),
         ("Security-damaged.evtx", damaged()),
+        ("Security-wiped.evtx", wiped()),
         ("Application-odd.evtx", odd()),
     ]
     .into_iter()
@@ -108,6 +109,13 @@ fn damaged() -> Vec<u8> {
     bytes[end - 4..end].fill(0);
     let second = FIRST_CHUNK + 65_536;
     bytes[second..second + 8].fill(0);
+    bytes
+}
+
+/// The header tells of a chunk, of which nothing is left.
+fn wiped() -> Vec<u8> {
+    let mut bytes = EvtxLog::of(&events()).into_bytes();
+    bytes[FIRST_CHUNK..].fill(0);
     bytes
 }
 
