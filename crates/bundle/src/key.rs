@@ -21,21 +21,29 @@ use pgp::{
     ser::Serialize as _,
     types::{KeyDetails as _, KeyVersion, Password, SignedUser, Tag, Timestamp, VerifyingKey as _},
 };
+use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{
+    Error,
+    armour::{armour, armour_certificates, dearmour},
+    self_signed::{has_own, is_self_signed},
+};
 
 /// The longest certificate or signature that is read.
 pub(crate) const ARMOUR_LIMIT: u64 = 1 << 20;
-const SIGNATURE_BEGIN: &str = "-----BEGIN PGP SIGNATURE-----\n\n";
-const SIGNATURE_END: &str = "-----END PGP SIGNATURE-----\n";
+/// The most certificates in one file.
+const MOST_CERTIFICATES: usize = 8;
+const NOT_SELF_SIGNED: &str = "its own key signed neither it nor a user id of it";
 
 /// A key that seals a bundle.
 #[derive(Clone)]
 pub struct SealKey {
-    secret: Arc<SignedSecretKey>,
-    password: Arc<Password>,
+    pub(crate) secret: Arc<SignedSecretKey>,
+    pub(crate) password: Arc<Password>,
     /// The least creation time of a signature, in seconds since 1970.
-    not_before: u32,
+    pub(crate) not_before: u32,
+    /// Certificates of those who vouch for it: they travel behind its own.
+    pub(crate) others: Vec<SignedPublicKey>,
 }
 
 impl SealKey {
@@ -65,27 +73,20 @@ impl SealKey {
         let mut flags = KeyFlags::default();
         flags.set_sign(true);
         flags.set_certify(true);
-        let mut config = SignatureConfig::v4(
+        // A clock that is set back meanwhile must not make later signatures older than this one.
+        let not_before = now_or(created);
+        let binding = signature_config(
+            &secret,
             SignatureType::CertPositive,
-            PublicKeyAlgorithm::EdDSALegacy,
-            HashAlgorithm::Sha256,
-        );
-        config.hashed_subpackets = [
-            SubpacketData::SignatureCreationTime(Timestamp::from_secs(now_or(created))),
-            SubpacketData::IssuerFingerprint(secret.fingerprint()),
-            SubpacketData::KeyFlags(flags),
-            SubpacketData::IsPrimary(true),
-        ]
-        .into_iter()
-        .map(Subpacket::regular)
-        .collect::<Result<_, _>>()
+            not_before,
+            [
+                SubpacketData::KeyFlags(flags),
+                SubpacketData::IsPrimary(true),
+            ],
+        )
+        .map_err(bad)?
+        .sign_certification(&secret, &public, &Password::empty(), Tag::UserId, &id)
         .map_err(bad)?;
-        config.unhashed_subpackets = vec![
-            Subpacket::regular(SubpacketData::IssuerKeyId(secret.legacy_key_id())).map_err(bad)?,
-        ];
-        let binding = config
-            .sign_certification(&secret, &public, &Password::empty(), Tag::UserId, &id)
-            .map_err(bad)?;
         let details = SignedKeyDetails::new(
             vec![],
             vec![],
@@ -95,7 +96,8 @@ impl SealKey {
         Ok(Self {
             secret: SignedSecretKey::new(secret, details, vec![], vec![]).into(),
             password: Password::empty().into(),
-            not_before: created,
+            not_before,
+            others: Vec::new(),
         })
     }
 
@@ -108,9 +110,9 @@ impl SealKey {
         const WHAT: &str = "the signing key";
         let (secret, _) = SignedSecretKey::from_reader_single(Cursor::new(bytes))
             .map_err(|error| Error::key(WHAT, error))?;
-        secret
-            .verify_bindings()
-            .map_err(|error| Error::key(WHAT, error))?;
+        if !is_self_signed(&secret.to_public_key()) {
+            return Err(Error::key(WHAT, NOT_SELF_SIGNED));
+        }
         if !signs_in_one_way(secret.primary_key.algorithm()) {
             return Err(Error::key(
                 WHAT,
@@ -122,21 +124,46 @@ impl SealKey {
             secret: secret.into(),
             password: password.map_or_else(Password::empty, Password::from).into(),
             not_before,
+            others: Vec::new(),
         };
         // A wrong password must show now, not when the collection is done.
         key.sign(b"")?;
         Ok(key)
     }
 
-    /// The certificate, armoured.
+    /// The certificate, armoured; those of whoever vouches for the key follow in the same block.
     ///
     /// # Errors
     /// [`Error::Key`] when it can't be written.
     pub fn certificate(&self) -> Result<String, Error> {
-        self.secret
-            .to_public_key()
+        self.public().armoured()
+    }
+
+    /// The certificate, with those of whoever vouches for the key.
+    pub fn public(&self) -> Certificate {
+        Certificate {
+            own: self.secret.to_public_key(),
+            others: self.others.clone(),
+        }
+    }
+
+    /// The secret key, armoured, under a password where one is given.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it can't be written.
+    pub fn secret_text(&self, password: Option<&str>) -> Result<Zeroizing<String>, Error> {
+        let bad = |error: pgp::errors::Error| Error::key("the secret key", error);
+        let mut secret = SignedSecretKey::clone(&self.secret);
+        if let Some(password) = password {
+            secret
+                .primary_key
+                .set_password(rand::rngs::OsRng, &Password::from(password))
+                .map_err(bad)?;
+        }
+        secret
             .to_armored_string(ArmorOptions::default())
-            .map_err(|error| Error::key("the certificate", error))
+            .map(Zeroizing::new)
+            .map_err(bad)
     }
 
     /// The key's fingerprint, in upper-case hex.
@@ -153,24 +180,14 @@ impl SealKey {
 
     /// Begins a signature over what is written to the answer.
     pub(crate) fn begin_signature(&self) -> Result<SignatureHasher, Error> {
-        let key = &self.secret.primary_key;
-        let mut config = SignatureConfig::v4(
+        signature_config(
+            &self.secret.primary_key,
             SignatureType::Binary,
-            key.algorithm(),
-            HashAlgorithm::Sha256,
-        );
-        config.hashed_subpackets = [
-            SubpacketData::SignatureCreationTime(Timestamp::from_secs(now_or(self.not_before))),
-            SubpacketData::IssuerFingerprint(key.fingerprint()),
-        ]
-        .into_iter()
-        .map(Subpacket::regular)
-        .collect::<Result<_, _>>()
-        .map_err(signing)?;
-        config.unhashed_subpackets = vec![
-            Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).map_err(signing)?,
-        ];
-        config.into_hasher().map_err(signing)
+            now_or(self.not_before),
+            [],
+        )
+        .and_then(SignatureConfig::into_hasher)
+        .map_err(signing)
     }
 
     /// Ends a signature: its packet.
@@ -189,8 +206,30 @@ impl SealKey {
     }
 }
 
-fn signing(error: pgp::errors::Error) -> Error {
+pub(crate) fn signing(error: pgp::errors::Error) -> Error {
     Error::key("signing", error)
+}
+
+/// A signature in the one form: when and by whom it is made, and what is said besides.
+pub(crate) fn signature_config(
+    key: &SecretKey,
+    typ: SignatureType,
+    at: u32,
+    says: impl IntoIterator<Item = SubpacketData>,
+) -> Result<SignatureConfig, pgp::errors::Error> {
+    let mut config = SignatureConfig::v4(typ, key.algorithm(), HashAlgorithm::Sha256);
+    let head = [
+        SubpacketData::SignatureCreationTime(Timestamp::from_secs(at)),
+        SubpacketData::IssuerFingerprint(key.fingerprint()),
+    ];
+    config.hashed_subpackets = head
+        .into_iter()
+        .chain(says)
+        .map(Subpacket::regular)
+        .collect::<Result<_, _>>()?;
+    let issuer = SubpacketData::IssuerKeyId(key.legacy_key_id());
+    config.unhashed_subpackets = vec![Subpacket::regular(issuer)?];
+    Ok(config)
 }
 
 fn one_pass(key: &impl pgp::types::KeyDetails) -> Result<Vec<u8>, pgp::errors::Error> {
@@ -223,46 +262,81 @@ pub(crate) fn fingerprint(key: &impl pgp::types::KeyDetails) -> String {
 
 /// A certificate: of the key that sealed a bundle, or of one that is trusted.
 #[derive(Clone)]
-pub struct Certificate(SignedPublicKey);
+pub struct Certificate {
+    pub(crate) own: SignedPublicKey,
+    /// The certificates that came behind it.
+    pub(crate) others: Vec<SignedPublicKey>,
+}
 
 impl Certificate {
-    /// Reads a certificate, armoured or not.
+    /// Reads a certificate, armoured or not, and those that follow it in the same block: of whoever
+    /// vouches for it. They say nothing until a trusted certificate leads to them.
     ///
     /// # Errors
-    /// [`Error::Key`] when it can't be read or its own signatures don't check.
+    /// [`Error::Key`] when one can't be read or is not signed by its own key, or where there are
+    /// more than 8.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         const WHAT: &str = "the certificate";
-        let (public, _) = SignedPublicKey::from_reader_single(Cursor::new(bytes))
-            .map_err(|error| Error::key(WHAT, error))?;
-        public
-            .verify_bindings()
-            .map_err(|error| Error::key(WHAT, error))?;
-        Ok(Self(public))
+        let bad = |error: pgp::errors::Error| Error::key(WHAT, error);
+        let (found, _) = SignedPublicKey::from_reader_many(Cursor::new(bytes)).map_err(bad)?;
+        let mut read = Vec::new();
+        for certificate in found {
+            if read.len() == MOST_CERTIFICATES {
+                return Err(Error::key(
+                    WHAT,
+                    format!("there are more than {MOST_CERTIFICATES} in one file"),
+                ));
+            }
+            let certificate = certificate.map_err(bad)?;
+            if !is_self_signed(&certificate) {
+                return Err(Error::key(WHAT, NOT_SELF_SIGNED));
+            }
+            read.push(certificate);
+        }
+        let mut read = read.into_iter();
+        let own = read
+            .next()
+            .ok_or_else(|| Error::key(WHAT, "there is none"))?;
+        Ok(Self {
+            own,
+            others: read.collect(),
+        })
+    }
+
+    /// Its text: it, and those that came behind it.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when it can't be written.
+    pub fn armoured(&self) -> Result<String, Error> {
+        let mut packets = Vec::new();
+        for certificate in std::iter::once(&self.own).chain(&self.others) {
+            certificate
+                .to_writer(&mut packets)
+                .map_err(|error| Error::key("the certificate", error))?;
+        }
+        Ok(armour_certificates(&packets))
     }
 
     /// The fingerprint of its primary key, in upper-case hex.
     pub fn fingerprint(&self) -> String {
-        fingerprint(&self.0.primary_key)
+        fingerprint(&self.own.primary_key)
     }
 
-    /// The first user id, where it is text.
+    /// The first user id that its key signed, where it is text.
     pub fn user_id(&self) -> Option<String> {
-        let user = self.0.details.users.first()?;
-        user.id.as_str().map(str::to_owned)
+        user_id(&self.own)
     }
 
-    /// Whether this certificate's key is the other's.
-    pub(crate) fn is_same_key(&self, other: &Self) -> bool {
-        self.0.primary_key == other.0.primary_key
-    }
-
-    /// Checks a detached signature and that its file is in the one form.
-    pub(crate) fn check(&self, message: &[u8], file: &[u8]) -> Result<(), String> {
+    /// Checks a detached signature and that its file is in the one form; gives the time that it
+    /// claims, in seconds since 1970.
+    pub(crate) fn check(&self, message: &[u8], file: &[u8]) -> Result<u32, String> {
         let packet = dearmour(file)?;
-        self.read_signature(&packet)?
-            .signature
-            .verify(&self.0.primary_key, message)
-            .map_err(|error| format!("it does not fit what it signs: {error}"))
+        let signature = self.read_signature(&packet)?.signature;
+        signature
+            .verify(&self.own.primary_key, message)
+            .map_err(|error| format!("it does not fit what it signs: {error}"))?;
+        let created = signature.created().ok_or("it says no time")?;
+        Ok(created.as_secs())
     }
 
     /// Checks the packets around signed data that was hashed before, and that they are in the
@@ -275,7 +349,7 @@ impl Certificate {
     ) -> Result<(), String> {
         use sha2::Digest as _;
 
-        let wanted = one_pass(&self.0.primary_key).map_err(|error| error.to_string())?;
+        let wanted = one_pass(&self.own.primary_key).map_err(|error| error.to_string())?;
         if announced != wanted {
             return Err("another key is announced than the one that sealed".into());
         }
@@ -297,7 +371,7 @@ impl Certificate {
         if signature.signed_hash_value() != digest.first_chunk().copied() {
             return Err("it does not fit what it signs: the hash begins otherwise".into());
         }
-        self.0
+        self.own
             .primary_key
             .verify(HashAlgorithm::Sha256, &digest, value)
             .map_err(|error| format!("it does not fit what it signs: {error}"))
@@ -325,7 +399,7 @@ impl Certificate {
             return Err("it is of a kind that no bundle has".into());
         }
         let issuer = Subpacket::regular(SubpacketData::IssuerKeyId(
-            self.0.primary_key.legacy_key_id(),
+            self.own.primary_key.legacy_key_id(),
         ))
         .map_err(|error| error.to_string())?;
         if !config.unhashed_subpackets().eq([&issuer]) {
@@ -333,6 +407,13 @@ impl Certificate {
         }
         Ok(signature)
     }
+}
+
+/// The first user id that a certificate's key signed, where it is text.
+pub(crate) fn user_id(certificate: &SignedPublicKey) -> Option<String> {
+    let mut users = certificate.details.users.iter();
+    let user = users.find(|user| has_own(certificate, user))?;
+    user.id.as_str().map(str::to_owned)
 }
 
 /// The body of a packet with a length of one or two octets, or five.
@@ -344,91 +425,6 @@ fn packet_body(packet: &[u8]) -> Option<&[u8]> {
         _ => return None,
     };
     packet.get(head..)
-}
-
-/// The one armour of a signature.
-fn armour(packet: &[u8]) -> String {
-    let mut text = String::from(SIGNATURE_BEGIN);
-    let encoded = base64(packet);
-    for line in encoded.as_bytes().chunks(64) {
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
-    }
-    let crc = crc24(packet).to_be_bytes();
-    text.push('=');
-    text.push_str(&base64(&crc[1..]));
-    text.push('\n');
-    text.push_str(SIGNATURE_END);
-    text
-}
-
-/// The packet inside the one armour; any other text is refused.
-pub(crate) fn dearmour(file: &[u8]) -> Result<Vec<u8>, String> {
-    const NOT_OURS: &str = "its armour is not in the one form";
-    let text = std::str::from_utf8(file).map_err(|_| NOT_OURS)?;
-    let body = text
-        .strip_prefix(SIGNATURE_BEGIN)
-        .and_then(|rest| rest.strip_suffix(SIGNATURE_END))
-        .ok_or(NOT_OURS)?;
-    let (data, _) = body
-        .strip_suffix('\n')
-        .and_then(|body| body.rsplit_once("\n="))
-        .ok_or(NOT_OURS)?;
-    let packet = unbase64(data).ok_or(NOT_OURS)?;
-    if armour(&packet) != text {
-        return Err(NOT_OURS.into());
-    }
-    Ok(packet)
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group
-            .iter()
-            .fold(0, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            text.push(if digit <= group.len() {
-                char::from(ALPHABET[(word >> (18 - 6 * digit) & 63) as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
-fn unbase64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut word, mut bits) = (0u32, 0);
-    for character in text.bytes().filter(|byte| !matches!(byte, b'\n' | b'=')) {
-        let digit = ALPHABET.iter().position(|letter| *letter == character)? as u32;
-        word = (word << 6 | digit) & 0xFF_FFFF;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((word >> bits) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-/// RFC 9580, section 6.1.1.
-fn crc24(bytes: &[u8]) -> u32 {
-    let mut crc = 0xB7_04CE;
-    for byte in bytes {
-        crc ^= u32::from(*byte) << 16;
-        for _ in 0..8 {
-            crc <<= 1;
-            if crc & 0x100_0000 != 0 {
-                crc ^= 0x186_4CFB;
-            }
-        }
-    }
-    crc & 0xFF_FFFF
 }
 
 #[cfg(test)]
@@ -463,6 +459,5 @@ mod tests {
         let other = SealKey::generate("other", 1_700_000_000).expect("a key");
         let other = Certificate::read(other.certificate().expect("text").as_bytes()).expect("read");
         assert!(other.check(b"message", &file).is_err());
-        assert!(!other.is_same_key(&certificate));
     }
 }

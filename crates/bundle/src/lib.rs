@@ -5,6 +5,7 @@
 //! [`Bundle`] reads one as the volumes that it was collected from.
 
 mod archive;
+mod armour;
 mod checkpoint;
 mod codec;
 mod crypt;
@@ -23,8 +24,10 @@ mod records;
 mod resume;
 mod salvage;
 mod seal;
+mod self_signed;
 mod stored;
 mod text;
+mod trust;
 mod verify;
 mod writer;
 mod zip;
@@ -43,6 +46,7 @@ pub use records::{
 pub use salvage::{Salvage, salvage};
 pub use seal::Sealed;
 pub use text::grouped;
+pub use trust::Terms;
 pub use verify::{
     Problem, Scope, Signer, Verdict, Verification, VerifyOptions, verify, verify_bag,
     verify_encrypted,

@@ -228,7 +228,7 @@ fn who_vouches() {
             &VerifyOptions {
                 trust,
                 root,
-                member: None,
+                ..VerifyOptions::default()
             },
         )
         .expect("an answer")
@@ -360,7 +360,7 @@ fn one_member_can_be_checked_alone() {
     let options = VerifyOptions {
         root: Some(sealed.root),
         member: Some(member.clone()),
-        trust: vec![],
+        ..VerifyOptions::default()
     };
     let at = find(&archive, &format!("data/{VOLUME}/f1"));
     archive[at + 100] ^= 1;

@@ -14,9 +14,15 @@ mod unfinished;
 
 use std::{fmt, path::Path, sync::Mutex};
 
+use pgp::composed::SignedPublicKey;
 use scelle_formats::ReadAt;
 
-use crate::{Certificate, Ciphertext, Error, SessionKey, text::written_hash};
+use crate::{
+    Certificate, Ciphertext, Deployment, Error, SessionKey,
+    key::{fingerprint, user_id},
+    text::written_hash,
+    trust::Trust,
+};
 
 /// More problems than this are counted and not kept.
 const MOST_PROBLEMS: usize = 1_000;
@@ -26,6 +32,8 @@ const MOST_PROBLEMS: usize = 1_000;
 pub struct VerifyOptions {
     /// Certificates that may vouch for the signer.
     pub trust: Vec<Certificate>,
+    /// Certificates, or newer copies of them, in which revocations stand. They vouch for nobody.
+    pub revocations: Vec<Certificate>,
     /// The root that the operator wrote down (BLAKE3 or SHA-256), in any grouping.
     pub root: Option<String>,
     /// Check only this payload member, and what vouches for it.
@@ -84,6 +92,15 @@ pub struct Signer {
     pub user_id: Option<String>,
 }
 
+impl Signer {
+    fn of(key: &SignedPublicKey) -> Self {
+        Self {
+            fingerprint: fingerprint(&key.primary_key),
+            user_id: user_id(key),
+        }
+    }
+}
+
 /// What was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -114,6 +131,13 @@ pub struct Verification {
     pub tlp: Option<String>,
     /// Whose signatures check.
     pub signers: Vec<Signer>,
+    /// When the seal says that it was made, in seconds since 1970: by the clock of the host, so a
+    /// claim.
+    pub signed_at: Option<u32>,
+    /// The keys between the signer and the certificate that vouches: of a deployment.
+    pub through: Vec<Signer>,
+    /// The deployment and the run of a prepared collector, as the bundle says.
+    pub deployment: Option<Deployment>,
     /// What vouches: `root`, or fingerprints of trusted certificates.
     pub vouched_by: Vec<String>,
     /// Payload files.
@@ -136,6 +160,9 @@ impl Verification {
             payload: None,
             tlp: None,
             signers: Vec::new(),
+            signed_at: None,
+            through: Vec::new(),
+            deployment: None,
             vouched_by: Vec::new(),
             files: 0,
             bytes: 0,
@@ -262,11 +289,26 @@ fn conclude(
             problems.note(format!("the root is {have}, and not {wanted}"));
         }
     }
-    if let Some(signer) = signer {
-        for trusted in &options.trust {
-            if trusted.is_same_key(signer) {
-                verification.vouched_by.push(trusted.fingerprint());
+    let mut why_not = Vec::new();
+    if let Some(signer) = signer
+        && let Some(at) = verification.signed_at
+        && !options.trust.is_empty()
+    {
+        let trust = Trust {
+            roots: &options.trust,
+            revocations: &options.revocations,
+            signer,
+            at,
+        };
+        match trust.path() {
+            Ok(path) => {
+                if let Some((trusted, through)) = path.split_last() {
+                    let trusted = fingerprint(&trusted.primary_key);
+                    verification.vouched_by.push(trusted);
+                    verification.through = through.iter().map(|key| Signer::of(key)).collect();
+                }
             }
+            Err(why) => why_not = why,
         }
     }
     verification.problems = problems.into_list();
@@ -290,9 +332,14 @@ fn conclude(
             member: None,
             what: "none of the trusted certificates vouches for the key that sealed it".to_owned(),
         });
+        let why_not = why_not.into_iter();
+        verification
+            .problems
+            .extend(why_not.map(|what| Problem { member: None, what }));
     }
     if verification.verdict != Verdict::Sealed {
         verification.vouched_by.clear();
+        verification.through.clear();
     }
     verification
 }

@@ -205,14 +205,14 @@ pub(super) fn check_seal(
         problems.of(name, "it bears another name than the signer's fingerprint");
         return None;
     }
-    if let Err(what) = certificate.check(seal.manifest, text) {
-        problems.of(name, format!("the signature is not sound: {what}"));
-        return None;
+    match certificate.check(seal.manifest, text) {
+        Ok(at) => verification.signed_at = Some(at),
+        Err(what) => {
+            problems.of(name, format!("the signature is not sound: {what}"));
+            return None;
+        }
     }
-    verification.signers.push(Signer {
-        fingerprint: certificate.fingerprint(),
-        user_id: certificate.user_id(),
-    });
+    verification.signers.push(Signer::of(&certificate.own));
     Some(certificate.clone())
 }
 
@@ -291,6 +291,7 @@ pub(super) fn check_words(
                 );
             }
             verification.tlp = Some(collection.tlp);
+            verification.deployment = collection.deployment;
         }
         Some(Err(error)) => problems.of(COLLECTION, format!("it can't be read: {error}")),
         None => problems.of(COLLECTION, "it is missing"),

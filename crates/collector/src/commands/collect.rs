@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Collected, Destination, Order, Recipient, SealKey, Source,
+    Certificate, Collected, Destination, Order, Recipient, SealKey, Source,
     bundle::{Compression, grouped},
     engine::{
         Plan, Profile, Progress, Step,
@@ -90,6 +90,9 @@ pub struct Choices {
     /// it has one, is read from SCELLE_KEY_PASSWORD
     #[arg(long, value_name = "KEY")]
     pub sign_with: Option<PathBuf>,
+    /// The certificate of that key, with what others certified of it; it travels in the bundle
+    #[arg(long, value_name = "CERT.asc", requires = "sign_with")]
+    pub certificate: Option<PathBuf>,
     /// How evidence is compressed; `unzip` can't read zstd
     #[arg(long, value_enum, default_value_t = CompressionName::Deflate)]
     pub compression: CompressionName,
@@ -315,6 +318,14 @@ impl Choices {
         let password = env::var("SCELLE_KEY_PASSWORD").ok();
         let key = SealKey::read(&bytes, password.as_deref())
             .with_context(|| format!("the key {}", path.display()))?;
+        let Some(path) = &self.certificate else {
+            return Ok(Some(key));
+        };
+        let naming = || format!("the certificate {}", path.display());
+        let bytes = fs::read(path).with_context(naming)?;
+        let key = Certificate::read(&bytes)
+            .and_then(|certificate| key.with_certificate(certificate))
+            .with_context(naming)?;
         Ok(Some(key))
     }
 }

@@ -3,9 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use scelle::{
     Certificate, Verdict, Verification, VerifyOptions,
-    bundle::{Scope, grouped},
+    bundle::{Scope, Signer, grouped},
     engine::{Progress, profile::show_size},
 };
 use serde_json::json;
@@ -17,7 +18,7 @@ use crate::{Exit, KeyArgs, Terminal, Tone};
 #[command(after_help = "\
 Examples:
   verify case.scelle.zip --root 1234abcd…          is it the one whose root was written down?
-  verify case.scelle.zip --trust cert.asc          is it signed by a key that this one vouches for?
+  verify case.scelle.zip --trust case.cert.asc     did a collector seal it that the CERT prepared?
   verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'
   verify case.scelle.zip.pgp --key secret.asc      an encrypted one, to its last byte
   verify folder                                    a bag that someone has extracted
@@ -31,6 +32,9 @@ pub struct Args {
     /// The certificate of whoever vouches for the signer
     #[arg(long, value_name = "CERT.asc")]
     trust: Vec<PathBuf>,
+    /// A certificate, or a newer copy of one, in which a revocation stands; it vouches for nobody
+    #[arg(long, value_name = "CERT.asc", requires = "trust")]
+    revocations: Vec<PathBuf>,
     /// The root hash that was written down; blanks and case do not matter
     #[arg(long, value_name = "HASH")]
     root: Option<String>,
@@ -46,17 +50,9 @@ pub struct Args {
 /// # Errors
 /// Where the bundle can't be checked at all.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let trust = args
-        .trust
-        .iter()
-        .map(|path| {
-            let reading = || format!("reading the certificate {}", path.display());
-            let bytes = fs::read(path).with_context(reading)?;
-            Certificate::read(&bytes).with_context(reading)
-        })
-        .collect::<Result<Vec<_>>>()?;
     let options = VerifyOptions {
-        trust,
+        trust: read_certificates(&args.trust)?,
+        revocations: read_certificates(&args.revocations)?,
         root: args.root.clone(),
         member: args.member.clone(),
     };
@@ -71,6 +67,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         Verdict::SignerUnknown => Exit::SIGNER_UNKNOWN,
         _ => Exit::LOSSES,
     })
+}
+
+fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
+    let read = |path: &PathBuf| {
+        let reading = || format!("reading the certificate {}", path.display());
+        let bytes = fs::read(path).with_context(reading)?;
+        Certificate::read(&bytes).with_context(reading)
+    };
+    paths.iter().map(read).collect()
 }
 
 /// Prints an answer.
@@ -108,10 +113,26 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
             terminal.line(format!("{}{value}", head(name)))?;
         }
     }
-    for signer in &report.signers {
-        let user = signer.user_id.as_deref().map(|user| format!(" ({user})"));
-        let user = user.unwrap_or_default();
-        terminal.line(format!("{}{}{user}", head("Signed by"), signer.fingerprint))?;
+    for (name, signers) in [("Signed by", &report.signers), ("Through", &report.through)] {
+        for signer in signers {
+            let user = signer.user_id.as_deref().map(|user| format!(" ({user})"));
+            let user = user.unwrap_or_default();
+            terminal.line(format!("{}{}{user}", head(name), signer.fingerprint))?;
+        }
+    }
+    if let Some(deployment) = &report.deployment {
+        terminal.line(format!(
+            "{}{}, run {}",
+            head("Deployment"),
+            deployment.number,
+            deployment.run
+        ))?;
+    }
+    if let Some(at) = signed_at(report) {
+        terminal.line(format!(
+            "{}{at}, as the host's clock claims",
+            head("Signed at")
+        ))?;
     }
     for voucher in &report.vouched_by {
         let by = match voucher.as_str() {
@@ -138,20 +159,27 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
 /// An answer as JSON; the keys are stable.
 pub fn object(report: &Verification) -> serde_json::Value {
     let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
-    let signers: Vec<_> = report
-        .signers
-        .iter()
-        .map(|signer| json!({ "fingerprint": signer.fingerprint, "user_id": signer.user_id }))
-        .collect();
+    let list = |signers: &[Signer]| -> Vec<_> {
+        let one = |signer: &Signer| json!({ "fingerprint": signer.fingerprint, "user_id": signer.user_id });
+        signers.iter().map(one).collect()
+    };
+    let deployment = report.deployment.as_ref();
     json!({
         "verdict": report.verdict.name(),
         "root": report.root,
         "payload": report.payload,
         "tlp": report.tlp,
-        "signers": signers,
+        "signers": list(&report.signers),
+        "through": list(&report.through),
+        "signed_at": signed_at(report).map(|at| at.to_string()),
+        "deployment": deployment.map(|one| json!({ "number": one.number, "run": one.run })),
         "vouched_by": report.vouched_by,
         "files": report.files,
         "bytes": report.bytes,
         "problems": problems,
     })
+}
+
+fn signed_at(report: &Verification) -> Option<Timestamp> {
+    Timestamp::from_second(report.signed_at?.into()).ok()
 }

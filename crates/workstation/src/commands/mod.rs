@@ -4,6 +4,7 @@ mod artefacts;
 mod extract;
 mod generate;
 mod incident;
+mod key;
 mod parse;
 mod story;
 mod timeline;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     Artefacts(artefacts::Args),
     Hash(hash::Args),
     Incident(incident::Args),
+    Key(key::Args),
     #[command(hide = true)]
     Completions(generate::Completions),
     #[command(hide = true)]
@@ -62,6 +64,7 @@ impl Command {
             Self::Artefacts(args) => artefacts::run(&args, terminal),
             Self::Hash(args) => hash::run(&args, terminal),
             Self::Incident(args) => incident::run(&args, terminal),
+            Self::Key(args) => key::run(&args, terminal),
             Self::Completions(args) => generate::completions(&args),
             Self::Man(args) => generate::man(&args),
         }
