@@ -87,11 +87,7 @@ impl Chunked for Evtx {
 
     const SURVEYED: bool = false;
 
-    fn prepare(
-        &self,
-        input: Input<'_>,
-        out: &mut Emitter<'_>,
-    ) -> Result<(Head, Cut), DecodeError> {
+    fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
         let mut counted_to = 0;
         let mut head = [0; SUMMED_HEAD_BYTES];
