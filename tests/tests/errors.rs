@@ -4,6 +4,8 @@ mod support;
 
 use std::{fs, path::Path};
 
+#[cfg(target_os = "linux")]
+use scelle_testkit::MountedMemory;
 use support::{Ran, files, only, run, run_scelle, scelle, text, windows_folder};
 
 fn triage(source: &Path, out: &Path) -> Ran {
@@ -242,35 +244,11 @@ fn an_output_folder_that_is_a_file_is_refused() {
     assert!(ran.err.contains("occupied"), "{}", ran.err);
 }
 
-/// Mounts a small or a read-only tmpfs; `None` where this user may not, which is said.
-#[cfg(target_os = "linux")]
-fn mounted(at: &Path, options: &str) -> Option<Mount> {
-    fs::create_dir_all(at).expect("a folder");
-    let mut mount = std::process::Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-    let done = mount.output().is_ok_and(|ran| ran.status.success());
-    if !done {
-        eprintln!("SKIPPED, this user can't mount a tmpfs ({options})");
-    }
-    done.then(|| Mount(at.to_owned()))
-}
-
-#[cfg(target_os = "linux")]
-struct Mount(std::path::PathBuf);
-
-#[cfg(target_os = "linux")]
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing_under_a_final_name() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(full) = mounted(&folder.path().join("full"), "size=256k") else {
+    let Some(full) = MountedMemory::mount(&folder.path().join("full"), "size=256k") else {
         return;
     };
     let source = folder.path().join("big.bin");
@@ -284,12 +262,12 @@ fn a_full_disk_leaves_nothing_under_a_final_name() {
         })
         .collect();
     fs::write(&source, bytes).expect("written");
-    let ran = triage(&source, &full.0).ended(2);
+    let ran = triage(&source, full.path()).ended(2);
     assert!(ran.err.to_lowercase().contains("no space"), "{}", ran.err);
-    for name in files(&full.0) {
+    for name in files(full.path()) {
         assert!(name.ends_with(".partial"), "{name}");
     }
-    let log = full.0.join("hashes.jsonl");
+    let log = full.path().join("hashes.jsonl");
     assert!(!log.exists());
 }
 
@@ -297,14 +275,14 @@ fn a_full_disk_leaves_nothing_under_a_final_name() {
 #[test]
 fn a_read_only_folder_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(sealed) = mounted(&folder.path().join("sealed"), "ro") else {
+    let Some(sealed) = MountedMemory::mount(&folder.path().join("sealed"), "ro") else {
         return;
     };
     let source = folder.path().join("file.bin");
     fs::write(&source, "evidence").expect("written");
-    let ran = triage(&source, &sealed.0).ended(2);
+    let ran = triage(&source, sealed.path()).ended(2);
     assert!(ran.err.to_lowercase().contains("read-only"), "{}", ran.err);
-    assert!(files(&sealed.0).is_empty());
+    assert!(files(sealed.path()).is_empty());
 }
 
 #[cfg(target_os = "linux")]

@@ -17,6 +17,12 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The most bytes of a text: what the writer writes, and what readers read.
+///
+/// One comes after whichever stream brings its lines to 4 MiB, and a stream adds at most 16 MiB
+/// of segments, 4 MiB of warnings, and a line of some 6 MiB of ranges, beside its names.
+pub(crate) const TEXT_LIMIT: u64 = 64 << 20;
+
 /// What a checkpoint says of the archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

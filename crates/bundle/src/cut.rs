@@ -15,7 +15,7 @@ use scelle_formats::{ReadAt, ReadAtExt as _};
 
 use crate::{
     Certificate, Collection, Error,
-    checkpoint::{self, Head, Segments},
+    checkpoint::{self, Head, Segments, TEXT_LIMIT},
     file_line::FileLine,
     key::ARMOUR_LIMIT,
     reader::{self, Found},
@@ -23,8 +23,6 @@ use crate::{
     writer::{COVERAGE, FILES, SIGNER, WARNINGS},
 };
 
-/// The most bytes of a checkpoint that are read.
-pub(crate) const CHECKPOINT_LIMIT: u64 = 64 << 20;
 /// The most bytes of `records/collection.json`.
 const COLLECTION_LIMIT: u64 = 16 << 20;
 /// Bytes that are searched at a time.
@@ -277,7 +275,7 @@ impl<'a> Cut<'a> {
         if text_at.name != self.next_name() {
             return Err("it bears another name".into());
         }
-        let text = text_at.read(self.source, CHECKPOINT_LIMIT)?;
+        let text = text_at.read(self.source, TEXT_LIMIT)?;
         let signers = self.signers.len();
         let mark = self.weigh(from, text_at, &text, hashed);
         if mark.is_err() {
@@ -370,7 +368,7 @@ impl<'a> Cut<'a> {
             None => self.head[2].end,
         };
         let mark = &self.marks[number];
-        let text = mark.text.read(self.source, CHECKPOINT_LIMIT)?;
+        let text = mark.text.read(self.source, TEXT_LIMIT)?;
         lay_out(self.source, &self.folder, from, &mark.text, &text, see).map(drop)
     }
 

@@ -14,7 +14,7 @@ use scelle_formats::{Digests, RangeKind, ReadAt, ReadError};
 
 use crate::{
     Collection, Error, FORMAT,
-    checkpoint::{self, Segments},
+    checkpoint::{self, Segments, TEXT_LIMIT},
     codec::SEGMENT_BYTES,
     file_line::{FileLine, Piece},
     reader::{ArchiveReader, Member, Segment},
@@ -212,7 +212,7 @@ impl Shared {
     fn read_segments(&self, checkpoint: &Member) -> Result<HashMap<String, Vec<u64>>, String> {
         let text = self
             .archive()
-            .read(&self.folder, checkpoint, &[], RECORD_LIMIT)?;
+            .read(&self.folder, checkpoint, &[], TEXT_LIMIT)?;
         let mut listed = HashMap::new();
         checkpoint::read(&text, |list, line| {
             if list == 0 {

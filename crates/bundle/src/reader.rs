@@ -101,7 +101,7 @@ impl<'a> ArchiveReader<'a> {
     }
 
     /// Decodes a member from its beginning to its end. `segments` are the compressed bytes of
-    /// each of its segments; a member of one segment, or a stored one, needs none.
+    /// each of its segments; without them it is decoded as one stream, as any Zip tool does.
     pub(crate) fn decode(
         &self,
         folder: &str,
@@ -109,7 +109,12 @@ impl<'a> ArchiveReader<'a> {
         segments: &[u64],
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<(), String> {
-        for segment in Segment::all(self.data_at(folder, member), &member.facts, segments)? {
+        let data_at = self.data_at(folder, member);
+        if segments.is_empty() {
+            let whole = Segment::whole(data_at, &member.facts);
+            return self.decode_segment(member.facts.method, &whole, output);
+        }
+        for segment in Segment::all(data_at, &member.facts, segments)? {
             self.decode_segment(member.facts.method, &segment, output)?;
         }
         Ok(())
@@ -175,20 +180,24 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A member's segments.
-    pub(crate) fn all(data_at: u64, facts: &Facts, table: &[u64]) -> Result<Vec<Self>, String> {
-        const STEP: u64 = SEGMENT_BYTES as u64;
-        let whole = Self {
+    /// All of a member as one.
+    pub(crate) fn whole(data_at: u64, facts: &Facts) -> Self {
+        Self {
             offset: data_at,
             compressed: facts.compressed,
             size: facts.size,
             is_last: true,
-        };
-        if facts.size <= STEP || facts.method == Method::Store {
+        }
+    }
+
+    /// A member's segments.
+    pub(crate) fn all(data_at: u64, facts: &Facts, table: &[u64]) -> Result<Vec<Self>, String> {
+        const STEP: u64 = SEGMENT_BYTES as u64;
+        if !facts.has_segments() {
             if facts.method == Method::Store && facts.compressed != facts.size {
                 return Err("its stored size and its size differ".into());
             }
-            return Ok(vec![whole]);
+            return Ok(vec![Self::whole(data_at, facts)]);
         }
         let count = facts.size.div_ceil(STEP);
         let total = table

@@ -13,8 +13,9 @@ use scelle_formats::{Digests, Hasher, ReadAt};
 use crate::{
     Act, BundleWriter, CollectionLoss, Compression, Cut, Error, Options, Output, SealKey, Sealed,
     archive::Kind,
+    checkpoint::TEXT_LIMIT,
     codec::{Method, SEGMENT_BYTES},
-    cut::{CHECKPOINT_LIMIT, Piece, signer_name},
+    cut::{Piece, signer_name},
     file_line,
     key::ARMOUR_LIMIT,
     names,
@@ -143,10 +144,7 @@ impl<W: Output> Salvager<'_, W> {
             }
             let read = |found: &Found, cap| found.read(cut.source, cap).map_err(Error::Format);
             let name = format!("checkpoints/{:06}", mark.head.checkpoint);
-            put(
-                &format!("{name}.json"),
-                &read(&mark.text, CHECKPOINT_LIMIT)?,
-            )?;
+            put(&format!("{name}.json"), &read(&mark.text, TEXT_LIMIT)?)?;
             put(
                 &format!("{name}.asc"),
                 &read(&mark.signature, ARMOUR_LIMIT)?,

@@ -4,6 +4,9 @@ use scelle_formats::{Digests, Hasher, RangeKind, ReadAt, ReadError};
 
 use crate::file_line::Piece;
 
+/// A longer stream is not stored: the list of its segments would be longer than a checkpoint may
+/// be.
+pub(crate) const MOST_STORED_BYTES: u64 = 16 << 40;
 /// Holes smaller than this are stored as zeros; NTFS makes none that are smaller.
 const LEAST_HOLE_BYTES: u64 = 64 << 10;
 /// More pieces than this are joined, the nearest first.
@@ -140,8 +143,12 @@ impl<'a> StoredReader<'a> {
     fn lose(&mut self, offset: u64, out: &mut [u8], cause: impl FnOnce() -> String) {
         out.fill(0);
         let length = out.len() as u64;
+        let is_full = self.unread.len() == MOST_PIECES;
         match self.unread.last_mut() {
-            Some((begin, known)) if *begin + *known == offset => *known += length,
+            // Past so many, what lies between them counts as unread as well.
+            Some((begin, known)) if is_full || *begin + *known == offset => {
+                *known = offset + length - *begin;
+            }
             _ => self.unread.push((offset, length)),
         }
         self.cause.get_or_insert_with(cause);
@@ -240,5 +247,24 @@ pub(crate) fn outcome_of(error: &ReadError) -> scelle_event::Outcome {
             _ => Outcome::Unreadable,
         },
         _ => Outcome::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scelle_formats::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn unread_ranges_are_joined_past_a_limit() {
+        let layout = Layout::of(&Bytes(vec![]));
+        let mut reader = StoredReader::new(&Bytes(&[]), &layout);
+        for number in 0..MOST_PIECES as u64 + 10 {
+            reader.lose(number * 8192, &mut [1; 4096], || "torn".into());
+        }
+        assert_eq!(reader.unread.len(), MOST_PIECES);
+        let first = (MOST_PIECES as u64 - 1) * 8192;
+        assert_eq!(reader.unread.last(), Some(&(first, 10 * 8192 + 4096)));
     }
 }

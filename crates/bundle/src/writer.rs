@@ -15,13 +15,13 @@ use scelle_formats::{ReadAt, ReadError};
 use crate::{
     Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey,
     archive::{Archive, Kind, from_io, to_io},
-    checkpoint::{self, Head, Since},
+    checkpoint::{self, Head, Since, TEXT_LIMIT},
     codec::{Block, Method},
     file_line::{self, Content},
     ledger::Ledger,
     names::Names,
     records::{self, AuditChain},
-    stored::{Layout, REASON_HOLES, StoredReader, StreamHasher, outcome_of},
+    stored::{Layout, MOST_STORED_BYTES, REASON_HOLES, StoredReader, StreamHasher, outcome_of},
     text::hex,
 };
 
@@ -293,6 +293,32 @@ impl<W: Output> BundleWriter<W> {
         self.line = line;
     }
 
+    /// A warning for each range that could not be read, and one for the rest where they would
+    /// fill a checkpoint: `records/files.jsonl` lists them all.
+    fn note_unread(&mut self, id: &str, unread: &[file_line::Piece], cause: &str) {
+        let begin = self.since[WARNINGS].len();
+        for (at, (offset, length)) in unread.iter().enumerate() {
+            let mut loss = CollectionLoss {
+                path: Some(id.to_owned()),
+                range: Some(*offset..offset + length),
+                cause: cause.to_owned(),
+            };
+            let rest = &unread[at..];
+            if let [_, .., (last, bytes)] = rest
+                && self.since[WARNINGS].len() - begin > WAITING_BYTES
+            {
+                let count = rest.len();
+                loss.range = Some(*offset..last + bytes);
+                loss.cause = format!(
+                    "{cause}; of this range {count} parts, which records/files.jsonl lists"
+                );
+                self.note_loss(&loss);
+                return;
+            }
+            self.note_loss(&loss);
+        }
+    }
+
     /// Writes a line of the audit log, with the host's time.
     pub fn act(&mut self, act: &Act<'_>) {
         self.act_at(Timestamp::now(), act);
@@ -356,13 +382,7 @@ impl<W: Output> BundleWriter<W> {
         let first = causes.next().cloned();
         match &taken.content {
             Some(content) => {
-                for (offset, length) in &content.unread {
-                    self.note_loss(&CollectionLoss {
-                        path: Some(id.clone()),
-                        range: Some(*offset..offset + length),
-                        cause: first.clone().unwrap_or_default(),
-                    });
-                }
+                self.note_unread(&id, &content.unread, first.as_deref().unwrap_or_default());
             }
             None => self.note_loss(&CollectionLoss {
                 path: Some(id.clone()),
@@ -485,6 +505,13 @@ impl<W: Output> BundleWriter<W> {
             last,
         };
         let text = checkpoint::write(&head, &self.since);
+        if text.len() as u64 > TEXT_LIMIT {
+            return Err(Error::Write(io::Error::other(format!(
+                "checkpoint {} would have {} bytes, more than the {TEXT_LIMIT} that are read",
+                self.checkpoints,
+                text.len()
+            ))));
+        }
         self.since.iter_mut().for_each(Vec::clear);
         let hash = blake3::hash(&text);
         self.previous = Some(hash);
@@ -492,6 +519,8 @@ impl<W: Output> BundleWriter<W> {
         let method = if last { Method::Store } else { Method::Deflate };
         let name = format!("records/checkpoints/{:06}", self.checkpoints);
         self.put_tag(&format!("{name}.json"), method, &text)?;
+        // A text is read as one stream: the one that would list its segments may never come.
+        self.archive.segments.clear();
         self.put_tag(&format!("{name}.asc"), method, signature.as_bytes())?;
         self.archive.sync()?;
         if let Some(logged) = &mut self.options.logged {
@@ -626,6 +655,13 @@ impl<S: Source> Prepared<S> {
     ) -> Result<Bytes, Box<Taken>> {
         let layout = Layout::of(&*reader);
         let stored_bytes = layout.stored_bytes();
+        if stored_bytes > MOST_STORED_BYTES {
+            let cause = format!(
+                "{stored_bytes} bytes, more than the {MOST_STORED_BYTES} that a bundle takes of \
+                 one stream"
+            );
+            return Err(Box::new(Taken::nothing(Outcome::OverCap, cause)));
+        }
         if stored_bytes > WHOLE_BYTES {
             return Ok(Bytes::Large(reader));
         }

@@ -51,6 +51,11 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// Whether a reader that wants only a part of it needs to know where its segments end.
+    pub(crate) fn has_segments(&self) -> bool {
+        self.size > SEGMENT_BYTES as u64 && self.method != Method::Store
+    }
+
     fn has_descriptor(&self) -> bool {
         self.size > SEGMENT_BYTES as u64
     }

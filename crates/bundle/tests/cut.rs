@@ -283,3 +283,124 @@ fn crc32(bytes: &[u8]) -> u32 {
     }
     !crc
 }
+
+/// A file with more names than a segment has room for.
+fn many_names(path: &[u8]) -> Item {
+    let mut item = item(path, noise(1, 5_000));
+    let name = item.entry.names[0].clone();
+    item.entry.names = (0..60_000)
+        .map(|number| {
+            let mut name = name.clone();
+            name.path = EvidencePath::from_bytes(format!("other/name-{number}").as_bytes());
+            name
+        })
+        .collect();
+    item
+}
+
+#[test]
+fn a_checkpoint_of_any_length_is_read_back() {
+    let items = [
+        many_names(b"a"),
+        item(b"b", noise(2, 3_000)),
+        many_names(b"c"),
+        item(b"d", noise(3, 3_000)),
+    ];
+    let (sealed, archive) = write_with(options("long"), &items);
+    let texts: Vec<usize> = members(&archive)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("records/checkpoints/") && name.ends_with(".json"))
+        .map(|(_, text)| text.len())
+        .collect();
+    let longest = texts.iter().max().expect("checkpoints");
+    assert!(*longest > 9 << 20, "it is one segment: {texts:?}");
+    let answer = ask(&archive);
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{:?}",
+        answer.problems
+    );
+    let bundle = Bundle::open(std::sync::Arc::new(Bytes(archive.clone()))).expect("a bundle");
+    assert_eq!(bundle.files().count(), items.len());
+
+    // Behind the first of them, so that what follows has to do without what it would have listed.
+    let (end, files) = logged(&archive)[0];
+    let cut = &archive[..end as usize + 100];
+    let answer = ask(cut);
+    assert_eq!((answer.verdict, answer.files), (Verdict::Unfinished, files));
+    let (salvaged, out) = salvage(&Bytes(cut), Vec::new(), common::key(), "test").expect("logged");
+    assert_eq!(salvaged.vouched_files, files);
+    let answer = ask(&out);
+    assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
+    let source = Bytes(cut);
+    let survey = Cut::survey(&source).expect("logged");
+    let kept = survey.kept_bytes() as usize;
+    let mut writer =
+        BundleWriter::resume(&survey, Vec::new(), options("long")).expect("it goes on");
+    let rest = &items[files as usize..];
+    writer
+        .add_all(rest.len(), |index| &rest[index], |_| {})
+        .expect("room");
+    let (again, out) = writer.finish().expect("room");
+    let whole = [&cut[..kept], &out[..]].concat();
+    let answer = ask(&whole);
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{:?}",
+        answer.problems
+    );
+    assert_eq!(again.payload, sealed.payload);
+}
+
+/// What can't be read is told in few lines, and all of it.
+#[test]
+fn a_riddled_stream_fills_no_checkpoint() {
+    let path = "far away/".repeat(3_000);
+    let mut riddled = item(path.as_bytes(), vec![]);
+    riddled.content = Content::Riddled(4 << 20);
+    let mut vast = item(b"vast", vec![]);
+    vast.content = Content::Zeros(17 << 40);
+    let (_, archive) = write_with(options("riddled"), &[riddled, vast]);
+    let answer = ask(&archive);
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{:?}",
+        answer.problems
+    );
+    let members = members(&archive);
+    let lines = |name: &str| -> Vec<serde_json::Value> {
+        let lines = members[name]
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect()
+    };
+    let warnings = &members["records/warnings.jsonl"];
+    assert!(warnings.len() < 5 << 20, "{} bytes", warnings.len());
+    let warnings = lines("records/warnings.jsonl");
+    assert!(warnings.len() > 100);
+    let files = lines("records/files.jsonl");
+    assert_eq!(files.len(), 1);
+    let unread = files[0]["unread"].as_array().expect("ranges");
+    assert_eq!(unread.len(), 512);
+    for range in unread {
+        let (at, length) = (
+            range[0].as_u64().expect("a number"),
+            range[1].as_u64().expect("a number"),
+        );
+        let is_told = warnings.iter().any(|warning| {
+            let told = |key: &str| warning[key].as_u64();
+            told("offset").is_some_and(|from| {
+                from <= at && at + length <= from + told("length").expect("a number")
+            })
+        });
+        assert!(is_told, "{at}");
+    }
+    let coverage = lines("records/coverage.jsonl");
+    assert_eq!(coverage[0]["outcome"], "partial");
+    assert_eq!(coverage[1]["outcome"], "over-cap");
+}

@@ -2,8 +2,6 @@
 //! `pysequoia` the newer.
 //!
 //! A tool that is not installed is passed over with a line, unless `SCELLE_REQUIRE_TOOLS` is set.
-//! `SCELLE_PYSEQUOIA` names a Python that has `pysequoia`, where `pysequoia-python` is not on the
-//! path.
 #![cfg(unix)]
 
 mod common;
@@ -25,26 +23,10 @@ use scelle_bundle::{
     Ciphertext, Compression, Recipient, SessionKey, Verdict, VerifyOptions, verify_encrypted,
 };
 use scelle_formats::{Bytes, ReadAtExt as _};
+use scelle_testkit::has_tool;
 
-fn tool(name: &str) -> Option<PathBuf> {
-    if name == "pysequoia-python"
-        && let Some(path) = std::env::var_os("SCELLE_PYSEQUOIA")
-    {
-        return Some(path.into());
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
-            "{name} is not installed"
-        );
-        eprintln!("SKIPPED: {name} is not installed, so it was not asked");
-    }
-    found
-}
+/// What is not checked where one is missing.
+const WHAT: &str = "that it opens what is encrypted here";
 
 /// What a command prints, and whether it was content.
 fn run(command: &mut Command, input: &[u8]) -> (bool, Vec<u8>, String) {
@@ -99,8 +81,8 @@ fn make(reads: Reads) -> Made {
     }
 }
 
-fn gpg(tool: &Path, home: &Path) -> Command {
-    let mut command = Command::new(tool);
+fn gpg(home: &Path) -> Command {
+    let mut command = Command::new("gpg");
     command.args(["--batch", "--homedir"]).arg(home);
     command.args(["--trust-model", "always"]);
     command
@@ -121,16 +103,18 @@ impl Drop for Home {
 
 #[test]
 fn gpg_decrypts_and_checks_the_older_kind() {
-    let Some(tool) = tool("gpg") else { return };
+    if !has_tool("gpg", WHAT) {
+        return;
+    }
     let made = make(Reads::VersionOne);
     let home = made.folder.path().join("home");
     fs::create_dir(&home).expect("made");
     let _agent = Home(home.clone());
     for key in [&made.secret, &made.signer] {
-        let (ok, _, said) = run(gpg(&tool, &home).arg("--import").arg(key), b"");
+        let (ok, _, said) = run(gpg(&home).arg("--import").arg(key), b"");
         assert!(ok, "{said}");
     }
-    let mut command = gpg(&tool, &home);
+    let mut command = gpg(&home);
     command.args(["--status-fd", "2", "--decrypt"]);
     let (ok, plain, said) = run(&mut command, &made.bytes);
     assert!(ok, "{said}");
@@ -142,13 +126,13 @@ fn gpg_decrypts_and_checks_the_older_kind() {
     let mut altered = made.bytes.clone();
     let at = altered.len() / 2;
     altered[at] ^= 1;
-    let mut command = gpg(&tool, &home);
+    let mut command = gpg(&home);
     let (ok, _, _) = run(command.arg("--decrypt"), &altered);
     assert!(!ok, "gpg would take anything");
 
     // The session key that gpg shows opens the bundle: this is how its agent is asked.
     let ciphertext = Ciphertext::open(Arc::new(Bytes(made.bytes.clone()))).expect("own");
-    let mut command = gpg(&tool, &home);
+    let mut command = gpg(&home);
     command.args(["--status-fd", "2", "--show-session-key", "--decrypt", "-"]);
     let (_, _, said) = run(&mut command, &ciphertext.head_message().expect("own"));
     let shown = said
@@ -169,12 +153,14 @@ fn gpg_decrypts_and_checks_the_older_kind() {
 /// Certificates that GnuPG makes are taken, and refused, as GnuPG would.
 #[test]
 fn certificates_of_gpg_are_understood() {
-    let Some(tool) = tool("gpg") else { return };
+    if !has_tool("gpg", WHAT) {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let home = folder.path();
     let _agent = Home(home.to_owned());
     let ask = |arguments: &[&str]| {
-        let mut command = gpg(&tool, home);
+        let mut command = gpg(home);
         command.args(["--pinentry-mode", "loopback", "--passphrase", ""]);
         let (ok, out, said) = run(command.args(arguments), b"");
         assert!(ok, "{arguments:?}: {said}");
@@ -231,10 +217,12 @@ fn certificates_of_gpg_are_understood() {
 
 #[test]
 fn sq_decrypts_and_checks_the_older_kind() {
-    let Some(tool) = tool("sq") else { return };
+    if !has_tool("sq", WHAT) {
+        return;
+    }
     let made = make(Reads::VersionOne);
     let out = made.folder.path().join("plain.zip");
-    let mut command = Command::new(&tool);
+    let mut command = Command::new("sq");
     command
         .arg("decrypt")
         .arg("--recipient-key")
@@ -261,13 +249,13 @@ plain = decrypt(decryptor=receiver.decryptor(), bytes=message, store=lambda ids:
 assert [str(one.certificate).upper() for one in plain.valid_sigs] == [str(signer.fingerprint).upper()], plain.valid_sigs
 open(folder + "plain.zip", "wb").write(plain.bytes)
 "#;
-    let Some(tool) = tool("pysequoia-python") else {
+    if !has_tool("pysequoia-python", WHAT) {
         return;
-    };
+    }
     for reads in [Reads::VersionTwo, Reads::VersionOne] {
         let made = make(reads);
         let folder = made.folder.path();
-        let mut command = Command::new(&tool);
+        let mut command = Command::new("pysequoia-python");
         let (ok, _, said) = run(command.arg("-c").arg(SCRIPT).arg(folder), b"");
         assert!(ok, "{reads:?}: {said}");
         let plain = fs::read(folder.join("plain.zip")).expect("written");

@@ -1,14 +1,13 @@
 //! Tools that others wrote agree: `unzip`, `sha256sum`, `b3sum`, `gpg`, `bagit.py`.
 //!
 //! A tool that is not installed is passed over with a line, unless `SCELLE_REQUIRE_TOOLS` is set.
-//! `SCELLE_BAGIT` names `bagit.py` where it is not on the path.
 #![cfg(unix)]
 
 mod common;
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -17,27 +16,10 @@ use common::{Content, Item, Random, entry, item, noise, write};
 use scelle_bundle::{Bundle, Sealed, Verdict, VerifyOptions, verify};
 use scelle_event::EvidencePath;
 use scelle_formats::{Bytes, ReadAtExt as _};
+use scelle_testkit::has_tool;
 
-/// A tool's path, or `None` with a line that says so.
-fn tool(name: &str) -> Option<PathBuf> {
-    if name == "bagit.py"
-        && let Some(path) = std::env::var_os("SCELLE_BAGIT")
-    {
-        return Some(path.into());
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
-            "{name} is not installed"
-        );
-        eprintln!("SKIPPED: {name} is not installed, so it was not asked");
-    }
-    found
-}
+/// What is not checked where one is missing.
+const WHAT: &str = "that it finds what is sealed here as it was sealed";
 
 fn run(command: &mut Command) -> bool {
     let output = command
@@ -61,24 +43,27 @@ fn ask_all(archive: &Path, bag: &Path, sealed: &Sealed) {
         ("sha256sum", "tagmanifest-sha256.txt"),
         ("b3sum", "manifest-blake3.txt"),
     ] {
-        if let Some(tool) = tool(name) {
-            let mut command = Command::new(tool);
+        if has_tool(name, WHAT) {
+            let mut command = Command::new(name);
             command.arg("--check").arg("--quiet").arg(manifest);
             assert!(run(command.current_dir(bag)), "{name} refuses {manifest}");
         }
     }
-    if let Some(tool) = tool("unzip") {
-        assert!(run(Command::new(tool).arg("-tqq").arg(archive)), "unzip -t");
+    if has_tool("unzip", WHAT) {
+        assert!(
+            run(Command::new("unzip").arg("-tqq").arg(archive)),
+            "unzip -t"
+        );
     }
-    if let Some(tool) = tool("bagit.py") {
-        let mut command = Command::new(tool);
+    if has_tool("bagit.py", WHAT) {
+        let mut command = Command::new("bagit.py");
         command.arg("--validate").arg("--quiet").arg(bag);
         assert!(run(command.env("PYTHONUTF8", "1")), "bagit.py --validate");
     }
-    if let Some(tool) = tool("gpg") {
+    if has_tool("gpg", WHAT) {
         let home = tempfile::tempdir().expect("a folder");
         let gpg = |arguments: &[&Path]| {
-            let mut command = Command::new(&tool);
+            let mut command = Command::new("gpg");
             command.args(["--batch", "--quiet", "--homedir"]);
             command.arg(home.path()).args(arguments);
             run(&mut command)
@@ -109,17 +94,14 @@ fn ask_all(archive: &Path, bag: &Path, sealed: &Sealed) {
 
 /// Extracts with `unzip`, or with the `zip` crate where that is not there.
 fn extract(archive: &Path, to: &Path) {
-    match tool("unzip") {
-        Some(tool) => {
-            let mut command = Command::new(tool);
-            command.args(["-qq", "-d"]).arg(to).arg(archive);
-            assert!(run(command.env("LC_ALL", "C.UTF-8")), "unzip");
-        }
-        None => {
-            let file = std::fs::File::open(archive).expect("it was written");
-            let mut zip = zip::ZipArchive::new(file).expect("a Zip archive");
-            zip.extract(to).expect("room");
-        }
+    if has_tool("unzip", WHAT) {
+        let mut command = Command::new("unzip");
+        command.args(["-qq", "-d"]).arg(to).arg(archive);
+        assert!(run(command.env("LC_ALL", "C.UTF-8")), "unzip");
+    } else {
+        let file = std::fs::File::open(archive).expect("it was written");
+        let mut zip = zip::ZipArchive::new(file).expect("a Zip archive");
+        zip.extract(to).expect("room");
     }
 }
 
@@ -166,8 +148,8 @@ fn the_tools_find_a_change() {
         ("b3sum", ["--check", "manifest-blake3.txt"]),
         ("bagit.py", ["--validate", "."]),
     ] {
-        if let Some(tool) = tool(name) {
-            let mut command = Command::new(tool);
+        if has_tool(name, WHAT) {
+            let mut command = Command::new(name);
             assert!(!run(command.args(arguments).current_dir(&bag)), "{name}");
         }
     }

@@ -125,7 +125,7 @@ fn compare(items: &[Item], archive: Vec<u8>) {
                     assert!(middle[..] == bytes[SEGMENT - 500..][..1000]);
                 }
             }
-            Content::Zeros(size) => {
+            Content::Riddled(size) | Content::Zeros(size) => {
                 let reader = opened.expect("it was collected");
                 let back = reader.read_range(0..u64::MAX, usize::MAX).expect("sound");
                 assert!(back == vec![0; *size as usize], "{name} differs");

@@ -204,6 +204,37 @@ fn each_file_that_is_missing_added_or_altered_is_named_and_no_other() {
     );
 }
 
+/// Compressed, the seal would have many forms, of which nothing tells.
+#[test]
+fn what_the_seal_is_made_of_is_stored() {
+    let (archive, [options, _]) = sealed("mutation", &[item(b"a", noise(1, 3000))]);
+    let parts = unpack(&archive);
+    let mut stored = 0;
+    for at in 0..parts.len() {
+        let mut parts = parts.clone();
+        if !parts[at].compress() {
+            continue;
+        }
+        stored += 1;
+        let answer = ask(&forge(&parts), &options);
+        assert_eq!(answer.verdict, Verdict::Broken);
+        let told = format!(
+            "{}: it is compressed, and must be stored here",
+            parts[at].label()
+        );
+        assert!(
+            answer
+                .problems
+                .iter()
+                .any(|problem| problem.to_string() == told),
+            "{told}: {:?}",
+            answer.problems
+        );
+    }
+    // The last checkpoint and its signature, the tag manifest and its.
+    assert_eq!(stored, 4);
+}
+
 #[test]
 fn a_seal_by_another_key_is_no_seal_of_the_first() {
     let items = [item(b"a", noise(1, 3000))];

@@ -17,6 +17,7 @@ use scelle::{
     engine::Progress,
     evidence::FileSource,
 };
+use scelle_testkit::MountedMemory;
 
 /// SIGKILLs that are survived; as many more strike collections that go on.
 const KILLS: u64 = 200;
@@ -208,22 +209,9 @@ fn a_folder_that_is_pulled_away_is_gone_on_with() {
 fn a_full_disk_is_said_and_gone_on_with() {
     let scene = Scene::new();
     let small = scene.folder.path().join("small");
-    fs::create_dir(&small).expect("room");
-    let mount = |options: &str| {
-        Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&small)
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if !mount("size=160k") {
-        let required = std::env::var_os("SCELLE_REQUIRE_TOOLS").is_some();
-        assert!(!required, "a tmpfs can't be mounted");
-        println!("SKIPPED: a tmpfs can't be mounted");
+    let Some(disk) = MountedMemory::mount(&small, "size=160k") else {
         return;
-    }
-    let _unmount = Unmount(small.clone());
+    };
     let bundle = small.join("case.scelle.zip");
     let said = scene
         .command(&bundle, false)
@@ -242,19 +230,10 @@ fn a_full_disk_is_said_and_gone_on_with() {
     let status = scene.begin(&bundle, true).wait().expect("it runs");
     assert_eq!(status.code(), Some(2));
     assert!(logged(&bundle) >= files);
-    assert!(mount("remount,size=16m"), "it grows");
+    disk.change("size=16m");
     let status = scene.begin(&bundle, true).wait().expect("it runs");
     assert_eq!(status.code(), Some(0));
     assert_eq!(ask(&bundle).payload.as_ref(), Some(&scene.payload));
-}
-
-struct Unmount(PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "unmounted");
-    }
 }
 
 /// SplitMix64.

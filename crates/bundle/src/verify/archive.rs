@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Certificate, Decrypted,
     checkpoint::{self, Head, LISTS, Segments},
+    codec::Method,
     key::ARMOUR_LIMIT,
     names,
     reader::{ArchiveReader, Member},
@@ -167,6 +168,11 @@ impl Check<'_> {
             if let Err(what) = order.next(name) {
                 self.problems.of(name, what);
             }
+            // Nothing vouches for the compressed form of what stands here, only for its bytes.
+            if order.is_ending() && member.facts.method != Method::Store {
+                self.problems
+                    .of(name, "it is compressed, and must be stored here");
+            }
             files.push(names::folded_key(name));
             let parent = name.rfind('/').map_or("", |at| &name[..at]);
             if parent != last_folder {
@@ -262,7 +268,7 @@ impl Check<'_> {
             .filter(|(_, member)| is_text(member))
         {
             let name = &member.name;
-            let Some(text) = self.read_member(member, tags::CHECKPOINT_LIMIT) else {
+            let Some(text) = self.read_member(member, checkpoint::TEXT_LIMIT) else {
                 continue;
             };
             let signature = format!("{}.asc", name.trim_end_matches(".json"));
@@ -365,12 +371,16 @@ impl Check<'_> {
         let mut lines = chain.map(|chain| (chain, Vec::new(), false));
         let mut left = begin.map_or(0, |(length, _)| length);
         let mut first = blake3::Hasher::new();
-        let none = Vec::new();
-        let segments = self.segments.get(name).unwrap_or(&none);
+        let listed = self.segments.get(name);
+        let segments = listed.map_or(&[][..], Vec::as_slice);
         let outcome = self
             .archive
             .check_frame(self.folder, member)
             .and_then(|()| {
+                let is_text = name.starts_with("records/checkpoints/");
+                if listed.is_none() && !is_text && member.facts.has_segments() {
+                    return Err("no checkpoint lists its segments".into());
+                }
                 self.archive
                     .decode(self.folder, member, segments, &mut |bytes| {
                         hasher.update(bytes);

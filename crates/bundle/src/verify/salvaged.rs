@@ -125,7 +125,7 @@ impl Check<'_> {
                 }
             } else if name.starts_with(&format!("{FOLDER}checkpoints/")) && name.ends_with(".json")
             {
-                let text = self.read_tag(tags, name, tags::CHECKPOINT_LIMIT)?;
+                let text = self.read_tag(tags, name, checkpoint::TEXT_LIMIT)?;
                 let signature = format!("{}.asc", name.trim_end_matches(".json"));
                 let file = self.read_tag(tags, &signature, ARMOUR_LIMIT)?;
                 let signer = signer.as_ref()?;

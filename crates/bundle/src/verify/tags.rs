@@ -13,7 +13,6 @@ use crate::{
 /// The most bytes that each file which is read whole may have.
 pub(super) const COLLECTION_LIMIT: u64 = 16 << 20;
 pub(super) const MANIFEST_LIMIT: u64 = 64 << 20;
-pub(super) const CHECKPOINT_LIMIT: u64 = 64 << 20;
 pub(super) const COLLECTION: &str = "records/collection.json";
 pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 pub(super) const BAG_INFO: &str = "bag-info.txt";
@@ -125,6 +124,11 @@ impl Order {
             Some(expected) if self.behind > 0 => format!("{expected} must stand here"),
             _ => WRONG.into(),
         })
+    }
+
+    /// Whether the member taken last is the last checkpoint or stands behind it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.behind == BEHIND.len() && (self.wants_signature || self.is_last_done)
     }
 
     /// Says what is missing at the end.

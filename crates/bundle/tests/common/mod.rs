@@ -33,6 +33,8 @@ pub(crate) enum Content {
     Sparse(u64, Vec<(u64, Vec<u8>)>),
     /// Reads of that range fail.
     Torn(Vec<u8>, Range<u64>),
+    /// So many zeros, of which every second cluster can't be read.
+    Riddled(u64),
     /// So many zeros, stored as any data.
     Zeros(u64),
     /// Can't be opened.
@@ -120,7 +122,7 @@ impl ReadAt for Odd {
         match &self.0 {
             Content::Sparse(size, _) => *size,
             Content::Torn(bytes, _) => bytes.len() as u64,
-            Content::Zeros(size) => *size,
+            Content::Riddled(size) | Content::Zeros(size) => *size,
             _ => 0,
         }
     }
@@ -156,6 +158,17 @@ impl ReadAt for Odd {
                 };
                 let count = (buf.len() as u64).min(until - offset) as usize;
                 Bytes(bytes).read_at(offset, &mut buf[..count])
+            }
+            Content::Riddled(_) if offset / 4096 % 2 == 1 => Err(ReadError::Damaged {
+                what: "a cluster",
+                offset,
+                why: "torn".into(),
+            }),
+            Content::Riddled(size) => {
+                let count = (4096 - offset % 4096).min(buf.len() as u64);
+                let count = count.min(size.saturating_sub(offset)) as usize;
+                buf[..count].fill(0);
+                Ok(count)
             }
             Content::Zeros(size) => {
                 let count = (buf.len() as u64).min(size.saturating_sub(offset)) as usize;

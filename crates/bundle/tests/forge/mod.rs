@@ -52,6 +52,13 @@ impl Part {
         part
     }
 
+    /// Compresses what is stored; whether it was.
+    pub(crate) fn compress(&mut self) -> bool {
+        let was_stored = std::mem::replace(&mut self.is_stored, false);
+        self.pack();
+        was_stored
+    }
+
     fn pack(&mut self) {
         self.packed.clear();
         if self.is_stored {
