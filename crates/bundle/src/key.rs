@@ -172,7 +172,10 @@ impl SealKey {
     }
 
     /// A detached signature over `message`, armoured in the one form.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Key`] when the key can't sign.
+    pub fn sign(&self, message: &[u8]) -> Result<String, Error> {
         let mut hasher = self.begin_signature()?;
         std::io::Write::write_all(&mut hasher, message).map_err(Error::Write)?;
         Ok(armour(&self.end_signature(hasher)?))
@@ -327,9 +330,12 @@ impl Certificate {
         user_id(&self.own)
     }
 
-    /// Checks a detached signature and that its file is in the one form; gives the time that it
-    /// claims, in seconds since 1970.
-    pub(crate) fn check(&self, message: &[u8], file: &[u8]) -> Result<u32, String> {
+    /// Checks a detached signature by this key, and that its file is in the one form; gives the time
+    /// that it claims, in seconds since 1970.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, message: &[u8], file: &[u8]) -> Result<u32, String> {
         let packet = dearmour(file)?;
         let signature = self.read_signature(&packet)?.signature;
         signature

@@ -10,6 +10,7 @@ mod checkpoint;
 mod codec;
 mod crypt;
 mod cut;
+mod detached;
 mod details_line;
 mod ends;
 mod error;

@@ -158,6 +158,23 @@ impl SealKey {
     }
 }
 
+impl Certificate {
+    /// Whether one of `roots` vouches for this key at a time in seconds since 1970, over the
+    /// certificates that came behind it.
+    ///
+    /// # Errors
+    /// Why none does, a sentence each.
+    pub fn check_vouched(&self, roots: &[Self], at: u32) -> Result<(), Vec<String>> {
+        let trust = Trust {
+            roots,
+            revocations: &[],
+            signer: self,
+            at,
+        };
+        trust.path().map(drop)
+    }
+}
+
 fn created(certificate: &Certificate) -> u32 {
     certificate.own.primary_key.created_at().as_secs()
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use scelle::Prepared;
 use scelle_collector::{
     Common, Exit, Terminal,
-    commands::{cat, collect, hash, ls, profiles, salvage, verify},
+    commands::{cat, collect, hash, ls, prepared, profiles, salvage, verify},
     terminal,
 };
 
@@ -24,12 +25,31 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Collect(collect::Args),
+    #[command(flatten)]
+    Other(Other),
+}
+
+/// What a prepared collector does besides running its plan.
+#[derive(clap::Subcommand)]
+enum Other {
     Profiles(profiles::Args),
     Salvage(salvage::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Hash(hash::Args),
+}
+
+/// Collect what this collector was prepared for, into one sealed bundle
+#[derive(Parser)]
+#[command(name = "scelle-collector", version, after_help = PREPARED)]
+struct PreparedCli {
+    #[command(subcommand)]
+    command: Option<Other>,
+    #[command(flatten)]
+    run: prepared::Args,
+    #[command(flatten)]
+    common: Common,
 }
 
 const EXAMPLES: &str = "\
@@ -40,20 +60,46 @@ Examples:
 
 Without a command it collects; `scelle-collector COMMAND --help` says more of each.";
 
+const PREPARED: &str = "\
+This collector was prepared for one case: run it with no arguments. What it collects, for whom it
+encrypts and how it labels stands in its signed plan and can't be changed here.";
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    terminal::run(&cli.common.clone(), |terminal| dispatch(cli, terminal))
+    // Before anything else: a plan that was altered is not followed, and nothing else is either.
+    match Prepared::of_this_program() {
+        Ok(None) => {
+            let cli = Cli::parse();
+            terminal::run(&cli.common.clone(), |terminal| {
+                match cli.command.unwrap_or(Command::Collect(cli.collect)) {
+                    Command::Collect(args) => collect::run(&args, terminal),
+                    Command::Other(command) => command.run(terminal),
+                }
+            })
+        }
+        Ok(Some(prepared)) => {
+            let cli = PreparedCli::parse();
+            terminal::run(&cli.common, |terminal| match cli.command {
+                None => prepared::run(&cli.run, &prepared, terminal),
+                Some(command) => command.run(terminal),
+            })
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
-fn dispatch(cli: Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
-    match cli.command.unwrap_or(Command::Collect(cli.collect)) {
-        Command::Collect(args) => collect::run(&args, terminal),
-        Command::Profiles(args) => profiles::run(&args, terminal),
-        Command::Salvage(args) => salvage::run(&args, terminal),
-        Command::Verify(args) => verify::run(&args, terminal),
-        Command::Ls(args) => ls::run(&args, terminal),
-        Command::Cat(args) => cat::run(&args, terminal),
-        Command::Hash(args) => hash::run(&args, terminal),
+impl Other {
+    fn run(self, terminal: &Terminal) -> anyhow::Result<Exit> {
+        match self {
+            Self::Profiles(args) => profiles::run(&args, terminal),
+            Self::Salvage(args) => salvage::run(&args, terminal),
+            Self::Verify(args) => verify::run(&args, terminal),
+            Self::Ls(args) => ls::run(&args, terminal),
+            Self::Cat(args) => cat::run(&args, terminal),
+            Self::Hash(args) => hash::run(&args, terminal),
+        }
     }
 }
 
@@ -66,5 +112,6 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+        PreparedCli::command().debug_assert();
     }
 }

@@ -12,8 +12,9 @@ use std::{
 
 use jiff::Timestamp;
 use scelle_bundle::{
-    BundleWriter, Collection, CollectionLoss, Compression, Encrypted, Listener, Options, Output,
-    PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool, VolumeRecord,
+    BundleWriter, Collection, CollectionLoss, Compression, Deployment, Encrypted, Listener,
+    Options, Output, PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool,
+    VolumeRecord,
 };
 use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
 use scelle_event::{Coverage, EvidencePath, Tlp};
@@ -21,7 +22,7 @@ use scelle_evidence::{Entry, EvidenceLoss, Volume, VolumeKind};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
 
 use crate::{
-    Source, open_file,
+    Source, open_file, own_program,
     resume::{Known, SideFile},
 };
 
@@ -56,6 +57,19 @@ pub struct Order {
     pub checkpoint_bytes: Option<u64>,
     /// Whom it is encrypted for; with nobody here it is in clear.
     pub recipients: Vec<Recipient>,
+    /// Of a prepared collector: what it says of itself.
+    pub prepared: Option<PreparedRun>,
+}
+
+/// What the bundle of a prepared collector says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreparedRun {
+    /// BLAKE3 of the signed plan's text, in hex.
+    pub plan_blake3: String,
+    /// SHA-256 of the program's own bytes, in hex: those of the release.
+    pub program_sha256: String,
+    /// The deployment and the run.
+    pub deployment: Deployment,
 }
 
 impl Order {
@@ -73,6 +87,7 @@ impl Order {
             key: None,
             checkpoint_bytes: None,
             recipients: Vec::new(),
+            prepared: None,
         }
     }
 }
@@ -454,13 +469,19 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
         tool: Tool {
             name: "scelle".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            sha256: env::current_exe().ok().and_then(|path| sha256(&path).ok()),
+            sha256: match &order.prepared {
+                Some(prepared) => Some(prepared.program_sha256.clone()),
+                None => own_program().and_then(|path| sha256(&path)).ok(),
+            },
         },
         case: order.case.clone(),
         operator: order.operator.clone(),
         source: order.source.clone(),
         plan: scelle_bundle::Plan {
-            blake3: Some(plan_hash(plan)),
+            blake3: Some(match &order.prepared {
+                Some(prepared) => prepared.plan_blake3.clone(),
+                None => plan_hash(plan),
+            }),
             profiles: profile.name.split('+').map(str::to_owned).collect(),
             limits: limits
                 .into_iter()
@@ -475,6 +496,7 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
         volumes: volumes
             .map(|volume| volume_record(volume.as_ref()))
             .collect(),
+        deployment: order.prepared.as_ref().map(|one| one.deployment.clone()),
         ..Collection::default()
     }
 }

@@ -46,6 +46,8 @@
 mod analyse;
 mod collect;
 mod key;
+mod prepared;
+mod program;
 mod resume;
 mod source;
 mod verify;
@@ -61,8 +63,14 @@ pub use scelle_timeline as timeline;
 
 #[cfg(feature = "timeline")]
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
-pub use collect::{CollectError, Collected, Destination, Order, collect, recipient, run_key};
+pub use collect::{
+    CollectError, Collected, Destination, Order, PreparedRun, collect, recipient, run_key,
+};
 pub use key::ReadKey;
+pub use prepared::{
+    ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
+};
+pub use program::own_program;
 pub use resume::{resume, salvage};
 pub use scelle_bundle::{
     Certificate, DecryptKey, Recipient, SealKey, Verdict, Verification, VerifyOptions,

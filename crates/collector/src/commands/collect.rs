@@ -229,6 +229,7 @@ pub fn collect(
             key,
             recipients,
             checkpoint_bytes: course.checkpoint_bytes,
+            prepared: None,
         };
         Ok(match destination {
             Destination::File { path, .. } if course.resume => {
@@ -340,9 +341,10 @@ impl From<CompressionName> for Compression {
     }
 }
 
-fn executable_folder() -> Result<PathBuf> {
+/// The folder that this program lies in.
+pub(crate) fn executable_folder() -> Result<PathBuf> {
     let executable =
-        env::current_exe().context("where this program lies; name a place with --out")?;
+        scelle::own_program().context("where this program lies; name a place with --out")?;
     executable
         .parent()
         .map(Path::to_owned)
@@ -396,7 +398,12 @@ pub fn bundle_name(path: &Path) -> String {
 }
 
 /// Prints what was collected; to standard error where standard output holds the bundle.
-fn tell(collected: &Collected, tlp: Tlp, terminal: &Terminal, to_stdout: bool) -> Result<()> {
+pub(crate) fn tell(
+    collected: &Collected,
+    tlp: Tlp,
+    terminal: &Terminal,
+    to_stdout: bool,
+) -> Result<()> {
     show_losses(&collected.shown_losses, collected.losses, terminal);
     if terminal.json && !to_stdout {
         terminal.object(&object(collected, tlp))?;

@@ -4,6 +4,7 @@ pub mod cat;
 pub mod collect;
 pub mod hash;
 pub mod ls;
+pub mod prepared;
 pub mod profiles;
 pub mod salvage;
 pub mod verify;

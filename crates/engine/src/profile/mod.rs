@@ -30,14 +30,20 @@ const MAX_PROFILE_BYTES: u64 = 4 << 20;
 const MAX_DEPTH: usize = 8;
 
 /// What to collect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Its name; those of several profiles taken together are joined by `+`.
     pub name: String,
     /// What it is for, in one sentence.
     pub summary: String,
     /// The label that a team gives to all that it collects so.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_name")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_name",
+        deserialize_with = "from_name"
+    )]
     pub tlp: Option<Tlp>,
     /// Limits on sizes.
     pub limits: Limits,
@@ -46,7 +52,8 @@ pub struct Profile {
 }
 
 /// Limits on sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// No stream larger than this is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +64,8 @@ pub struct Limits {
 }
 
 /// One thing that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// Its name in the ledger.
     pub id: String,
@@ -66,7 +74,7 @@ pub struct Target {
     /// Path patterns, from a volume's root.
     pub paths: Vec<String>,
     /// Endings that are asked for besides each path: logs, write-ahead logs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub siblings: Vec<String>,
     /// No stream larger than this is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +169,11 @@ impl Profile {
         }
     }
 
-    fn check(&self) -> Result<(), ProfileError> {
+    /// Checks the patterns of a profile that came in another form than a file.
+    ///
+    /// # Errors
+    /// [`ProfileError::Invalid`], which names the pattern.
+    pub fn check(&self) -> Result<(), ProfileError> {
         for target in &self.targets {
             for path in target.patterns() {
                 Pattern::parse(&path).map_err(|why| ProfileError::Invalid {
@@ -371,6 +383,12 @@ fn parse(name: &str, text: &str, depth: usize) -> Result<Profile, ProfileError> 
 )]
 fn as_name<S: serde::Serializer>(tlp: &Option<Tlp>, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(tlp.map_or("", Tlp::name))
+}
+
+fn from_name<'a, D: serde::Deserializer<'a>>(input: D) -> Result<Option<Tlp>, D::Error> {
+    let name = Option::<String>::deserialize(input)?;
+    name.map(|name| name.parse().map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 #[cfg(test)]

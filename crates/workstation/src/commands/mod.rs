@@ -2,11 +2,13 @@
 
 mod artefacts;
 mod extract;
+mod forge;
 mod generate;
 mod incident;
 mod key;
 mod parse;
 mod story;
+mod team;
 mod timeline;
 mod triage;
 mod verify_image;
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Hash(hash::Args),
     Incident(incident::Args),
     Key(key::Args),
+    Team(team::Args),
+    Forge(forge::Args),
     #[command(hide = true)]
     Completions(generate::Completions),
     #[command(hide = true)]
@@ -65,6 +69,8 @@ impl Command {
             Self::Hash(args) => hash::run(&args, terminal),
             Self::Incident(args) => incident::run(&args, terminal),
             Self::Key(args) => key::run(&args, terminal),
+            Self::Team(args) => team::run(&args, terminal),
+            Self::Forge(args) => forge::run(&args, terminal),
             Self::Completions(args) => generate::completions(&args),
             Self::Man(args) => generate::man(&args),
         }

@@ -1,0 +1,156 @@
+//! A collector that a CERT prepared: it runs its own plan, with no arguments and no questions.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use scelle::{
+    Destination, Order, Prepared,
+    engine::{Plan, Progress, profile::show_size},
+};
+
+use super::collect::{BUNDLE_ENDING, ENCRYPTED_ENDING, executable_folder, tell};
+use crate::{
+    Exit, Terminal, Tone,
+    output::{refuse_existing, refuse_on_source},
+};
+
+/// What may be said to a prepared collector; all else stands in its plan.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Where the bundle goes: a folder or a file [default: this program's folder]
+    #[arg(long, value_name = "DIR|FILE")]
+    out: Option<PathBuf>,
+    /// Go on with a collection that was cut off; --out names its file
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Show what it would do, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the plan.
+///
+/// # Errors
+/// Where nothing could be collected; the message says why and what to do.
+pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit> {
+    let plan = &prepared.plan;
+    let tlp = plan.label()?;
+    let (key, said) = prepared.begin()?;
+    let name = format!("{}-run-{}", plain(&plan.case), said.deployment.run);
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => executable_folder()?,
+    };
+    let path = if out.is_dir() {
+        let ending = if plan.recipients.is_empty() {
+            ""
+        } else {
+            ENCRYPTED_ENDING
+        };
+        out.join(format!("{name}{BUNDLE_ENDING}{ending}"))
+    } else {
+        out
+    };
+    let source_path = Path::new(&plan.source);
+    announce(prepared, &path, terminal);
+    if args.dry_run {
+        return Ok(Exit::COMPLETE);
+    }
+    refuse_existing(&path, false)?;
+    if !plan.allow_source_volume {
+        refuse_on_source(source_path, &path)
+            .context("run this program from another disk, or name a folder on one with --out")?;
+    }
+    let source = scelle::open(source_path)?;
+    let progress = Progress::default();
+    let collected = terminal.watch(&progress, || -> Result<_> {
+        let profile = plan.profile.clone();
+        let planned = Plan::new(source.evidence(), profile, plan.limits, &progress);
+        let order = Order {
+            case: Some(plan.case.clone()),
+            key: Some(key),
+            recipients: prepared.recipients(),
+            prepared: Some(said),
+            ..Order::new(name, tlp, plan.source.clone())
+        };
+        Ok(if args.resume {
+            scelle::resume(&source, &planned, order, &path, &progress)?
+        } else {
+            let destination = Destination::File { path, force: false };
+            scelle::collect(&source, &planned, order, destination, &progress)?
+        })
+    })?;
+    tell(&collected, tlp, terminal, false)?;
+    terminal.note("write the root down and tell it to whoever gave you this program");
+    Ok(Exit::with_losses(collected.losses > 0))
+}
+
+/// Says what is about to be done.
+fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
+    let plan = &prepared.plan;
+    let time = |seconds: u32| {
+        Timestamp::from_second(seconds.into())
+            .map_or_else(|_| seconds.to_string(), |time| time.to_string())
+    };
+    let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
+    let readers: Vec<_> = plan
+        .recipients
+        .iter()
+        .map(|one| &*one.fingerprint)
+        .collect();
+    let reading = match readers.len() {
+        0 => "anybody who gets the bundle: it is not encrypted".to_owned(),
+        _ => readers.join(", "),
+    };
+    let most = [
+        ("in all ", plan.limits.max_total_bytes),
+        ("a file ", plan.limits.max_file_bytes),
+    ];
+    let most: Vec<_> = most
+        .into_iter()
+        .filter_map(|(what, limit)| Some(format!("{what}{}", show_size(limit?))))
+        .collect();
+    for (name, text) in [
+        ("Prepared by", plan.team.clone()),
+        ("Case", plan.case.clone()),
+        (
+            "Collects",
+            format!("{} from {}", plan.profile.name, plan.source),
+        ),
+        ("At most", most.join(", ")),
+        ("Label", plan.tlp.clone()),
+        ("Readable by", reading),
+        ("Into", path.display().to_string()),
+        ("Valid until", time(plan.until)),
+        ("Plan", prepared.plan_blake3.clone()),
+    ] {
+        if !text.is_empty() {
+            terminal.note(format!("{}{text}", head(name)));
+        }
+    }
+    if let Some(doubt) = &prepared.doubt {
+        terminal.warn(format!(
+            "the time for which this collector was prepared is over, by the clock of this machine ({}): \
+             it collects all the same, but nobody will vouch for the bundle; write the root down ({doubt})",
+            Timestamp::now()
+        ));
+    }
+}
+
+/// A case's name as a part of a bundle's.
+pub(crate) fn plain(text: &str) -> String {
+    let plain: String = text
+        .chars()
+        .take(60)
+        .map(|one| {
+            if one.is_ascii_alphanumeric() {
+                one
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "case" } else { plain }.to_owned()
+}

@@ -1,0 +1,165 @@
+//! Prepared collectors: what stands behind a program, whole and with any byte changed.
+
+use scelle::{
+    Prepared, PreparedPlan, SealKey,
+    engine::{Profile, profile::Limits},
+    forge,
+    formats::{Bytes, Digests},
+};
+
+/// 2026-01-01.
+const THEN: u32 = 1_767_225_600;
+const DAY: u32 = 86_400;
+/// Hash and magic, at the very end.
+const END: usize = 48;
+
+fn plan() -> PreparedPlan {
+    PreparedPlan {
+        format: 0,
+        made: 0,
+        until: 0,
+        deployment: 7,
+        deployment_key: String::new(),
+        program_sha256: String::new(),
+        team: "CERT Example".into(),
+        team_version: 1,
+        team_blake3: "0".repeat(64),
+        case: "case 42".into(),
+        tlp: "TLP:AMBER".into(),
+        source: "/evidence".into(),
+        profile: Profile::load("minimal").expect("built in"),
+        limits: Limits::default(),
+        allow_source_volume: false,
+        recipients: Vec::new(),
+    }
+}
+
+fn key(user: &str) -> SealKey {
+    SealKey::generate(user, THEN).expect("a key")
+}
+
+const PROGRAM: &[u8] = b"a program's own bytes";
+
+fn forged(case: &SealKey) -> Vec<u8> {
+    let made = forge(&Bytes(PROGRAM), plan(), case, DAY).expect("forged");
+    [PROGRAM, &made.behind].concat()
+}
+
+fn read(file: &[u8]) -> Result<Option<Prepared>, String> {
+    Prepared::read(&Bytes(file)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_forged_program_has_its_plan_and_its_own_bytes() {
+    let case = key("case");
+    let file = forged(&case);
+    assert!(file.starts_with(PROGRAM));
+    let prepared = read(&file).expect("sound").expect("prepared");
+    assert_eq!(
+        (&*prepared.plan.case, prepared.plan.deployment),
+        ("case 42", 7)
+    );
+    assert_eq!(
+        prepared.plan.profile,
+        Profile::load("minimal").expect("built in")
+    );
+    assert_eq!(prepared.doubt, None);
+    let (first, said) = prepared.begin().expect("a key");
+    let (second, other) = prepared.begin().expect("a key");
+    assert_ne!(
+        first.fingerprint(),
+        second.fingerprint(),
+        "each run has a key of its own"
+    );
+    assert_ne!(said.deployment.run, other.deployment.run);
+    let roots = [case.public()];
+    first
+        .public()
+        .check_vouched(&roots, prepared.plan.made + 60)
+        .expect("vouched for");
+    let late = first
+        .public()
+        .check_vouched(&roots, prepared.plan.until + 1);
+    assert!(late.expect_err("over")[0].contains("held until"));
+    assert!(
+        first
+            .public()
+            .check_vouched(&[key("case").public()], prepared.plan.made)
+            .is_err()
+    );
+    // A program that is not prepared is just that; one that is, is not prepared again.
+    assert!(read(PROGRAM).expect("sound").is_none());
+    assert!(forge(&Bytes(&file), plan(), &case, DAY).is_err());
+}
+
+#[test]
+fn every_bit_of_what_stands_behind_counts() {
+    let file = forged(&key("case"));
+    for at in 0..file.len() {
+        for bit in 0..8 {
+            let mut changed = file.clone();
+            changed[at] ^= 1 << bit;
+            let read = read(&changed);
+            // What is no longer marked as prepared is a collector that asks what to do.
+            let is_unmarked = at >= file.len() - 16;
+            assert!(
+                read.is_err() || is_unmarked && matches!(read, Ok(None)),
+                "bit {bit} of byte {at} may be flipped"
+            );
+            // The program's own bytes are hashed last: a few of them are enough.
+            if at < PROGRAM.len() {
+                break;
+            }
+        }
+    }
+    for cut in 1..file.len() {
+        assert!(!matches!(read(&file[..cut]), Ok(Some(_))), "cut at {cut}");
+        assert!(!matches!(read(&file[cut..]), Ok(Some(_))), "begun at {cut}");
+    }
+}
+
+/// Whoever changes the plan makes the hash anew too.
+#[test]
+fn a_changed_plan_is_found_by_its_signature() {
+    let case = key("case");
+    let file = forged(&case);
+    let begin = PROGRAM.len();
+    let hashed = begin..file.len() - END;
+    let lengths = &file[hashed.end - 16..hashed.end];
+    let plan_bytes = u32::from_le_bytes(*lengths.first_chunk().expect("four")) as usize;
+    let mut refused = 0;
+    for at in begin..begin + plan_bytes {
+        let mut changed = file.clone();
+        changed[at] ^= 1;
+        let hash = Digests::of(&changed[hashed.clone()]).blake3;
+        changed[hashed.end..hashed.end + 32].copy_from_slice(&hash);
+        let said = match read(&changed) {
+            Ok(_) => panic!("byte {at} of the plan may be changed"),
+            Err(said) => said,
+        };
+        assert!(said.contains("the signature of the plan"), "{said}");
+        refused += 1;
+    }
+    assert_eq!(refused, plan_bytes);
+
+    // The certificates of another case, under this plan.
+    let other = forged(&key("case"));
+    let said = read(&[PROGRAM, &other[begin..]].concat())
+        .expect("sound")
+        .expect("prepared");
+    assert!(
+        said.begin()
+            .expect("a key")
+            .0
+            .public()
+            .check_vouched(&[case.public()], said.plan.made)
+            .is_err()
+    );
+    // Another program in front of it.
+    let said = read(&[b"another program", &file[begin..]].concat());
+    assert!(
+        said.err()
+            .expect("refused")
+            .contains("not the one that the plan was made for")
+    );
+}

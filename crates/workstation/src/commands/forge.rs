@@ -1,0 +1,299 @@
+//! `forge`: makes a released collector into one that is prepared for a case.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::{Span, Timestamp};
+use scelle::{
+    PlannedRecipient, PreparedPlan,
+    engine::{
+        Profile,
+        profile::{Limits, parse_size},
+    },
+    event::Tlp,
+    formats::ReadAtExt as _,
+};
+use scelle_collector::{
+    Exit, Terminal, Tone,
+    output::{PartialFile, refuse_existing},
+};
+use serde_json::json;
+
+use super::{
+    key::{SECRET_ENDING, read_key, seconds},
+    team::{folder_of, read_sound},
+};
+
+/// Prepare a collector for a case: it then runs with no arguments and no questions
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  scelle key new case-42 --user 'CERT Example, case 42'          once a case
+  scelle forge --team team.toml --case case-42 --for linux-x64 --out collect-42
+  scelle forge --team team.toml --case case-42 --profile full --for windows-x64 --out collect-42.exe
+  scelle verify host.scelle.zip.pgp --key team.key.asc --trust case-42.cert.asc
+
+The collector's own bytes stay as they are; a signed plan is put behind them, with whom the bundle is
+encrypted for, label, limits, and a key that the case's key vouches for. Whoever holds the result
+can seal in the case's name until the time is over.
+Exit status: 0 complete; 2 not done.")]
+pub(crate) struct Args {
+    /// The team's profile; its signature is checked
+    #[arg(long, value_name = "TEAM.toml")]
+    team: PathBuf,
+    /// The case
+    #[arg(long, value_name = "ID")]
+    case: String,
+    /// What to take: minimal, triage, full, everything, or TOML files of your own [default: the team's]
+    #[arg(long, value_name = "NAME|FILE[,…]")]
+    profile: Option<String>,
+    /// The machine that it is to run on
+    #[arg(long = "for", value_enum, value_name = "MACHINE")]
+    machine: Machine,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The case's secret key, which signs the plan and vouches; its password is read from
+    /// SCELLE_KEY_PASSWORD [default: ID.key.asc beside the team's profile]
+    #[arg(long, value_name = "KEY.asc")]
+    case_key: Option<PathBuf>,
+    /// For how long the case's key vouches for it
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    lasts: Span,
+    /// The released collector [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    collector: Option<PathBuf>,
+    /// What it collects from [default: / on Linux, \\.\C: on Windows]
+    #[arg(long, value_name = "PATH")]
+    source: Option<String>,
+    /// Another label than the team's
+    #[arg(long, value_name = "LABEL")]
+    tlp: Option<Tlp>,
+    /// Take no more than this in all
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+    /// Take no file larger than this
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_file: Option<u64>,
+    /// Let it write onto what it collects, over what may be evidence
+    #[arg(long)]
+    allow_source_volume: bool,
+    /// The deployment's number [default: the date and time, as 20260131120000]
+    #[arg(long, value_name = "N")]
+    number: Option<u64>,
+    /// Replace an existing output
+    #[arg(long)]
+    force: bool,
+}
+
+/// The machines that there are collectors for.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Machine {
+    /// Windows, 64 bits
+    #[value(name = "windows-x64")]
+    Windows,
+    /// Linux, 64 bits
+    #[value(name = "linux-x64")]
+    Linux,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    refuse_existing(&args.out, args.force)?;
+    let team = read_sound(&args.team)?;
+    let profile = match &args.profile {
+        Some(list) => Profile::load_list(list)?,
+        None => team.profile.clone(),
+    };
+    let tlp = args.tlp.or(profile.tlp).unwrap_or(team.tlp);
+    let case_key = match &args.case_key {
+        Some(path) => path.clone(),
+        None => folder_of(&args.team)?.join(format!("{}{SECRET_ENDING}", args.case)),
+    };
+    if !case_key.exists() {
+        bail!(
+            "there is no {}: name the case's key with --case-key, or make one with `scelle key new {}`",
+            case_key.display(),
+            case_key
+                .display()
+                .to_string()
+                .trim_end_matches(SECRET_ENDING)
+        );
+    }
+    let case = read_key(&case_key)?;
+    let path = args.collector()?;
+    let program =
+        scelle::open_file(&path).with_context(|| format!("reading {}", path.display()))?;
+    args.machine.check(
+        &path,
+        &program.read_range(0..HEAD_BYTES, HEAD_BYTES as usize)?,
+    )?;
+    let mut limits = team.limits;
+    limits.tighten(Limits {
+        max_file_bytes: args.max_file,
+        max_total_bytes: args.max_size,
+    });
+    let now = Timestamp::now();
+    let plan = PreparedPlan {
+        format: 0,
+        made: 0,
+        until: 0,
+        deployment: args.number.unwrap_or_else(|| digits(now)),
+        deployment_key: String::new(),
+        program_sha256: String::new(),
+        team: team.name.clone(),
+        team_version: team.version,
+        team_blake3: team.blake3.clone(),
+        case: args.case.clone(),
+        tlp: tlp.name().to_owned(),
+        source: args
+            .source
+            .clone()
+            .unwrap_or_else(|| args.machine.source().to_owned()),
+        profile,
+        limits,
+        allow_source_volume: args.allow_source_volume,
+        recipients: vec![PlannedRecipient {
+            fingerprint: team.fingerprint.clone(),
+            certificate: team.certificate.clone(),
+        }],
+    };
+    let forged = scelle::forge(&program, plan, &case, seconds(args.lasts, now)?)?;
+    write(&path, &forged.behind, &args.out, args.force)?;
+    tell(&forged, &args.out, terminal)?;
+    Ok(Exit::COMPLETE)
+}
+
+fn write(program: &Path, behind: &[u8], out: &Path, force: bool) -> Result<()> {
+    let mut file = PartialFile::create(out, force)?;
+    let writing = || format!("writing {}", out.display());
+    let mut own =
+        fs::File::open(program).with_context(|| format!("reading {}", program.display()))?;
+    io::copy(&mut own, &mut file).with_context(writing)?;
+    file.write_all(behind).with_context(writing)?;
+    // It holds a key, and has to be run: by whoever gets it.
+    #[cfg(unix)]
+    file.file()?
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .with_context(writing)?;
+    file.finish()?;
+    Ok(())
+}
+
+fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> {
+    let plan = &forged.plan;
+    let until = Timestamp::from_second(plan.until.into())?.to_string();
+    if terminal.json {
+        terminal.object(&json!({
+            "collector": out,
+            "case": plan.case,
+            "tlp": plan.tlp,
+            "deployment": plan.deployment,
+            "deployment_key": plan.deployment_key,
+            "plan": forged.plan_blake3,
+            "program_sha256": plan.program_sha256,
+            "until": until,
+        }))?;
+        return Ok(());
+    }
+    for (name, text) in [
+        ("Collector", out.display().to_string()),
+        ("Case", plan.case.clone()),
+        ("Label", plan.tlp.clone()),
+        (
+            "Deployment",
+            format!("{}, key {}", plan.deployment, plan.deployment_key),
+        ),
+        ("Valid until", until),
+        ("Plan", forged.plan_blake3.clone()),
+        ("Release", format!("SHA-256 {}", plan.program_sha256)),
+    ] {
+        terminal.line(format!(
+            "{}{text}",
+            terminal.paint(Tone::Strong, format!("{name:<12}"))
+        ))?;
+    }
+    Ok(())
+}
+
+impl Args {
+    /// The released collector.
+    fn collector(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.collector {
+            return Ok(path.clone());
+        }
+        let own = scelle::own_program()?;
+        let path = own.with_file_name(self.machine.collector());
+        if !path.is_file() {
+            bail!(
+                "there is no {}: name the released collector with --collector",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+}
+
+/// What of a program shows what it is for.
+const HEAD_BYTES: u64 = 4096;
+
+impl Machine {
+    fn collector(self) -> &'static str {
+        match self {
+            Self::Windows => "scelle-collector.exe",
+            Self::Linux => "scelle-collector",
+        }
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Self::Windows => r"\\.\C:",
+            Self::Linux => "/",
+        }
+    }
+
+    /// Refuses a program that can't run there: an ELF or PE file for another machine.
+    fn check(self, path: &Path, head: &[u8]) -> Result<()> {
+        let word = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
+        let fits = match self {
+            // ELF: four magic bytes, 64 bits, little-endian; `e_machine` 62 is x86-64.
+            Self::Linux => head.starts_with(b"\x7FELF\x02\x01") && word(18) == Some(62),
+            // PE: the offset of its header at 60; machine 0x8664 behind its four magic bytes.
+            Self::Windows => {
+                let at = usize::from(word(60).unwrap_or_default());
+                head.starts_with(b"MZ")
+                    && head.get(at..).is_some_and(|pe| pe.starts_with(b"PE\0\0"))
+                    && word(at + 4) == Some(0x8664)
+            }
+        };
+        if !fits {
+            bail!(
+                "{} is no program for that machine: name a collector that is with --collector",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A time as a number that can be read: year, month, day, hour, minute, second.
+fn digits(now: Timestamp) -> u64 {
+    let text = now.to_string();
+    let digits = text.bytes().filter(u8::is_ascii_digit).take(14);
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dates() {
+        let now: Timestamp = "2026-01-31T12:34:56.789Z".parse().expect("a time");
+        assert_eq!(digits(now), 20_260_131_123_456);
+    }
+}

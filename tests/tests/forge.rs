@@ -1,0 +1,323 @@
+//! Collectors that a CERT prepares, and what their bundles say.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use support::{Ran, collector, only, run, run_scelle, text, windows_folder};
+
+fn team() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/team/example.toml")
+}
+
+/// A collector for a case, and what `forge` said of it.
+struct Forged {
+    folder: tempfile::TempDir,
+    said: serde_json::Value,
+}
+
+impl Forged {
+    fn at(&self, name: &str) -> String {
+        text(&self.folder.path().join(name))
+    }
+
+    /// Runs it, in its own folder.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(Command::new(self.at("forged")), arguments)
+    }
+}
+
+fn forge(source: &str, more: &[&str]) -> Forged {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    windows_folder(&folder.path().join("evidence"));
+    run_scelle(["key", "new", &at("case-42"), "--user", "case 42"]).ended(0);
+    let released = collector()
+        .get_program()
+        .to_str()
+        .expect("Unicode")
+        .to_owned();
+    let source = source.replace("FOLDER", folder.path().to_str().expect("Unicode"));
+    let (key, out, team) = (at("case-42.key.asc"), at("forged"), text(&team()));
+    let command = [
+        &[
+            "forge",
+            "--team",
+            &team,
+            "--case",
+            "case-42",
+            "--case-key",
+            &key,
+            "--json",
+        ],
+        &[
+            "--collector",
+            &released,
+            "--for",
+            "linux-x64",
+            "--source",
+            &source,
+            "--out",
+            &out,
+        ][..],
+        more,
+    ];
+    let said = run_scelle(command.concat()).ended(0).json();
+    Forged { folder, said }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_asks_nothing_and_is_vouched_for() {
+    let forged = forge("FOLDER/evidence", &["--profile", "everything"]);
+    let said = &forged.said;
+    // Its own bytes are those of the release.
+    let released = fs::read(collector().get_program()).expect("readable");
+    let file = fs::read(forged.at("forged")).expect("readable");
+    assert!(file.starts_with(&released));
+    assert!(
+        file.len() < released.len() + 40_000,
+        "{} more",
+        file.len() - released.len()
+    );
+
+    let ran = forged.run(&[]).ended(0);
+    for told in [
+        "CERT Example",
+        "case-42",
+        "TLP:AMBER",
+        "Readable by",
+        "Plan",
+    ] {
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+    }
+    let bundle = only(forged.folder.path(), ".scelle.zip.pgp");
+    let key = text(&team().with_file_name("example.key.asc"));
+    let trust = forged.at("case-42.cert.asc");
+    let command = [
+        "verify",
+        &text(&bundle),
+        "--key",
+        &key,
+        "--trust",
+        &trust,
+        "--json",
+    ];
+    let answer = run_scelle(command).ended(0).json();
+    assert_eq!(answer["verdict"], "sealed", "{answer}");
+    assert_eq!(answer["deployment"]["number"], said["deployment"]);
+    assert_eq!(answer["through"][0]["fingerprint"], said["deployment_key"]);
+    assert_eq!(answer["tlp"], "TLP:AMBER");
+
+    // What the bundle says of plan and program.
+    let to = forged.at("clear");
+    run_scelle([
+        "extract",
+        &text(&bundle),
+        "--key",
+        &key,
+        "--to",
+        &to,
+        "--in-clear",
+    ])
+    .ended(0);
+    let collection = only(Path::new(&to), "records/collection.json");
+    let collection: serde_json::Value =
+        serde_json::from_slice(&fs::read(collection).expect("readable")).expect("JSON");
+    assert_eq!(collection["plan"]["blake3"], said["plan"]);
+    assert_eq!(collection["tool"]["sha256"], said["program_sha256"]);
+    assert_eq!(collection["case"], "case-42");
+    assert_eq!(
+        collection["plan"]["limits"]["max_file_bytes"],
+        (4u64 << 30).to_string()
+    );
+
+    // What its plan says can't be changed from outside; another run makes another bundle.
+    forged.run(&["--tlp", "clear"]).ended(2);
+    forged.run(&["collect", "--source", "/"]).ended(2);
+    forged.run(&["verify", "--help"]).ended(0);
+    forged.run(&[]).ended(0);
+    let bundles = support::files(forged.folder.path());
+    assert_eq!(
+        bundles.iter().filter(|name| name.ends_with(".pgp")).count(),
+        2
+    );
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_that_was_altered_does_nothing() {
+    let forged = forge("FOLDER/evidence", &[]);
+    let released = fs::metadata(collector().get_program())
+        .expect("there")
+        .len() as usize;
+    let file = fs::read(forged.at("forged")).expect("readable");
+    let length = file.len() - released;
+    // Every bit of what stands there is tried without a program around it; here, whether it stops.
+    for at in (released..file.len())
+        .step_by(length / 24)
+        .chain([released - 9, file.len() - 1])
+    {
+        let mut changed = file.clone();
+        changed[at] ^= 4;
+        let path = forged.at("altered");
+        fs::write(&path, &changed).expect("written");
+        fs::set_permissions(
+            &path,
+            fs::metadata(forged.at("forged"))
+                .expect("there")
+                .permissions(),
+        )
+        .expect("set");
+        let ran = run(Command::new(&path), [""; 0]).ended(2);
+        if at < file.len() - 16 {
+            assert!(ran.err.contains("altered or damaged"), "{}", ran.err);
+        }
+        fs::remove_file(&path).expect("removed");
+    }
+    let made = support::files(forged.folder.path());
+    assert!(
+        !made.iter().any(|name| name.contains(".scelle")),
+        "{made:?}"
+    );
+}
+
+/// Nothing but the program, what it links to, and the evidence: no `/proc`, no shell, no zones.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_runs_in_a_root_that_has_nothing_else() {
+    let forged = forge("/evidence", &[]);
+    let root = forged.folder.path();
+    let listed = Command::new("ldd")
+        .arg(forged.at("forged"))
+        .output()
+        .expect("ldd is there");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for library in listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let to = root.join(&library[1..]);
+        fs::create_dir_all(to.parent().expect("below")).expect("made");
+        fs::copy(library, to).expect("copied");
+    }
+    fs::create_dir(root.join("out")).expect("made");
+    // A root of one's own needs a user namespace, where one is not root already.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "chroot"])
+        .arg(root);
+    let probe = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        command = Command::new("chroot");
+        command.arg(root);
+    }
+    let ran = run(command, ["/forged", "--out", "/out"]);
+    if ran.err.contains("Operation not permitted") {
+        assert!(
+            std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
+            "{}",
+            ran.err
+        );
+        eprintln!("SKIPPED: no root of one's own is allowed here");
+        return;
+    }
+    // Not all that the profile names is there.
+    assert!(ran.status <= 1, "{}", ran.err);
+    only(&root.join("out"), ".scelle.zip.pgp");
+}
+
+#[test]
+fn nothing_unsound_is_prepared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let released = collector()
+        .get_program()
+        .to_str()
+        .expect("Unicode")
+        .to_owned();
+    let profile = fs::read_to_string(team()).expect("readable");
+    fs::write(at("team.toml"), profile.replace("08:00", "09:00")).expect("written");
+    fs::copy(team().with_extension("toml.asc"), at("team.toml.asc")).expect("copied");
+    let out = at("forged");
+    let forge = |team: &str, more: &[&str]| {
+        let command = ["forge", "--team", team, "--case", "c", "--out", &out];
+        run_scelle([&command[..], &["--collector", &released], more].concat()).ended(2)
+    };
+    // A profile whose signature does not check.
+    let refused = forge(&at("team.toml"), &["--for", "linux-x64"]);
+    assert!(
+        refused.err.contains("signature: it is another key's"),
+        "{}",
+        refused.err
+    );
+    // No key of the case; and how to make one.
+    let refused = forge(&text(&team()), &["--for", "linux-x64"]);
+    assert!(refused.err.contains("scelle key new"), "{}", refused.err);
+    // A program for another machine.
+    run_scelle(["key", "new", &at("c"), "--user", "c"]).ended(0);
+    let key = at("c.key.asc");
+    let other = if cfg!(windows) {
+        "linux-x64"
+    } else {
+        "windows-x64"
+    };
+    let refused = forge(&text(&team()), &["--case-key", &key, "--for", other]);
+    assert!(
+        refused.err.contains("no program for that machine"),
+        "{}",
+        refused.err
+    );
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn a_team_profile_is_checked_and_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let sound = run_scelle(["team", "check", &text(&team())]).ended(0);
+    assert!(
+        sound.text().contains("CERT Example, version 1"),
+        "{}",
+        sound.text()
+    );
+    let command = ["team", "check", &text(&team()), "--newer-than", "1"];
+    let known = run_scelle(command).ended(1);
+    assert!(
+        known.text().contains("ask the team for the newest"),
+        "{}",
+        known.text()
+    );
+    let command = [
+        "team",
+        "check",
+        &text(&team()),
+        "--fingerprint",
+        &"0".repeat(40),
+    ];
+    run_scelle(command).ended(1);
+
+    let changed = fs::read_to_string(team())
+        .expect("readable")
+        .replace("version = 1", "version = 2");
+    fs::write(at("team.toml"), changed).expect("written");
+    let unsigned = run_scelle(["team", "check", &at("team.toml"), "--json"])
+        .ended(1)
+        .json();
+    assert_eq!(unsigned["faults"][0]["element"], "signature");
+    let key = text(&team().with_file_name("example.key.asc"));
+    run_scelle(["team", "sign", &at("team.toml"), "--key", &key]).ended(0);
+    let signed = run_scelle(["team", "check", &at("team.toml"), "--json"])
+        .ended(0)
+        .json();
+    assert_eq!(
+        (&signed["version"], &signed["sound"]),
+        (&2.into(), &true.into())
+    );
+}
