@@ -42,6 +42,6 @@ pub struct Companion {
     /// What it is called in this artefact.
     pub name: &'static str,
     /// Where it lies: a suffix to the stream's own path (`-wal`, `.LOG1`), or, with a leading
-    /// `/`, a path from the volume's root (`/$MFT`).
+    /// `/`, a path from the volume's root (`/$MFT`, `/FILE:STREAM`).
     pub location: &'static str,
 }

@@ -127,14 +127,23 @@ pub fn parse_stream<C: Consumer>(
 
 /// Where a companion lies: beside the stream, or from the volume's root.
 fn companion_id(id: &StreamId, location: &str) -> StreamId {
-    let path = match location.strip_prefix('/') {
-        Some(from_root) => EvidencePath::from_bytes(from_root.as_bytes()),
-        None => EvidencePath::from_bytes(&[id.path.as_bytes(), location.as_bytes()].concat()),
+    let (path, stream) = match location.strip_prefix('/') {
+        Some(from_root) => {
+            let (path, stream) = match from_root.split_once(':') {
+                Some((path, stream)) => (path, Some(stream)),
+                None => (from_root, None),
+            };
+            (EvidencePath::from_bytes(path.as_bytes()), stream)
+        }
+        None => {
+            let path = [id.path.as_bytes(), location.as_bytes()].concat();
+            (EvidencePath::from_bytes(&path), None)
+        }
     };
     StreamId {
         volume: id.volume.clone(),
         path,
-        stream: None,
+        stream: stream.map(|name| EvidencePath::from_bytes(name.as_bytes())),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use scelle_artefacts::by_id;
 use scelle_event::{
     ArtefactId, Consumer, Context, EvidencePath, Fields, Observation, Sink, Stamp, StreamId,
-    UtcNanos, Value as Field, Warning, json,
+    Value as Field, Warning, json,
 };
 use scelle_evidence::Volume;
 use scelle_formats::ReadError;
@@ -19,8 +19,6 @@ use serde_json::{Map, Value};
 use super::{Target, number, text};
 use crate::{RunError, parse::parse_stream};
 
-/// The entry of the `$MFT` itself, which is made with the volume.
-const MFT_ENTRY: u64 = 0;
 /// Directories whose indexes are looked at.
 const MAX_DIRECTORIES: usize = 1024;
 
@@ -42,7 +40,6 @@ pub(super) struct Seen {
 #[derive(Default)]
 pub(super) struct Gathered {
     pub(super) entries: BTreeSet<u64>,
-    pub(super) volume_created: Option<UtcNanos>,
     pub(super) seen: Vec<Seen>,
     pub(super) losses: u64,
     pub(super) unread: Vec<(String, String)>,
@@ -64,9 +61,6 @@ pub(super) fn gather(
         let Some(id) = entry.id else {
             return ControlFlow::Continue(());
         };
-        if id.entry == MFT_ENTRY {
-            gathered.volume_created = entry.times.created;
-        }
         let is_it = match target {
             Target::Entry(number) => id.entry == *number,
             Target::Path(path) => entry.names.iter().any(|name| same(&name.path, path)),

@@ -109,7 +109,7 @@ pub fn story(source: &Arc<str>, layers: &[Layer<'_>], target: &Target) -> Result
         story.losses += gathered.losses;
         story.unread.extend(gathered.unread);
         let mut told = Vec::new();
-        let findings = finding::find(&gathered.seen, gathered.volume_created);
+        let findings = finding::find(&gathered.seen);
         for (seen, findings) in gathered.seen.iter().zip(findings) {
             for event in events(seen, layer.name, findings) {
                 // The same said again by another state of the volume.

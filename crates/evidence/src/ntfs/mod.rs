@@ -22,6 +22,7 @@
 //! with its size, says so, and gives an error when it is opened.
 
 mod copies;
+mod extend;
 mod extents;
 mod file;
 mod index;
@@ -271,7 +272,12 @@ impl Volume for NtfsVolume {
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
-        let number = match self.metadata_entry(&stream.path) {
+        let known = self.metadata_entry(&stream.path);
+        let known = match known {
+            None => extend::find(self, &stream.path)?,
+            known => known,
+        };
+        let number = match known {
             Some(number) => number,
             None => self
                 .index

@@ -115,6 +115,28 @@ impl<'a> IndexRecord<'a> {
         })
     }
 
+    /// The names in the content of `$INDEX_ROOT`, which has the same node behind 16 bytes of its own and
+    /// no fixups; and whether there are records besides. `None` where it is cut.
+    ///
+    /// | offset | bytes | field |
+    /// |-------:|------:|-------|
+    /// |   0x10 | 4 × 3 | offset of the first entry, end of the entries, bytes allocated, from 0x10 |
+    /// |   0x1C |     1 | 1: entries have nodes below them |
+    pub fn of_root(content: &'a [u8]) -> Option<(Self, bool)> {
+        const ROOT_NODE: usize = 0x10;
+        let within = |at: u32| ROOT_NODE.saturating_add(at as usize).min(content.len());
+        let has_nodes = content.get(ROOT_NODE + 0x0C)? & 1 != 0;
+        let record = Self {
+            lsn: 0,
+            vcn: 0,
+            torn: false,
+            bytes: content,
+            first: within(u32_at(content, ROOT_NODE)?).max(ROOT_NODE + 0x10),
+            end: within(u32_at(content, ROOT_NODE + 4)?),
+        };
+        Some((record, has_nodes))
+    }
+
     /// Its bytes, fixups undone.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

@@ -8,7 +8,10 @@ use scelle_formats::ntfs::{
 };
 
 use super::schema::Entry;
-use crate::ntfs::mft::push_text;
+use crate::ntfs::{
+    finding::{Findings, is_before},
+    mft::push_text,
+};
 
 const INITIALIZE_RECORD: u16 = 0x02;
 const DEALLOCATE_RECORD: u16 = 0x03;
@@ -87,6 +90,8 @@ pub(super) struct Teller {
     gone: HashMap<u32, Vec<Gone>>,
     /// How large clusters and records are.
     boot: Option<BootSector>,
+    /// When the last record was made, FILETIME; 0 where none was yet.
+    made: u64,
 }
 
 impl Teller {
@@ -95,6 +100,7 @@ impl Teller {
         Self {
             gone: HashMap::new(),
             boot,
+            made: 0,
         }
     }
 
@@ -126,6 +132,13 @@ impl Teller {
             INITIALIZE_RECORD if redo.starts_with(b"FILE") => {
                 record(redo, entry);
                 entry.event = Some("file-created");
+                // Nobody but the system sets this one while a record is made.
+                let [.., changed, _] = entry.si;
+                let goes_back = is_before(changed, self.made);
+                entry.findings.add(Findings::LSN_TIME_BACK, goes_back);
+                if changed != 0 {
+                    self.made = changed;
+                }
             }
             DEALLOCATE_RECORD => {
                 // Most logs hold no more of it than its header.
@@ -156,6 +169,9 @@ impl Teller {
                 entry.old_si = times_in(undo, at.into(), 0);
                 if entry.si != [0; 4] || entry.old_si != [0; 4] {
                     entry.event = Some("si-times-changed");
+                    let (now, before) = (entry.si[0], entry.old_si[0]);
+                    let is_back = now != 0 && now < before;
+                    entry.findings.add(Findings::SI_CREATED_SET_BACK, is_back);
                 }
             }
             UPDATE_FILE_NAME | UPDATE_FILE_NAME_ROOT => {

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt};
 use scelle_event::{Column, ColumnKind, Fields, Meaning, Precision, Record, Schema, Stamp, Value};
 use scelle_formats::ntfs::{LogOperation, paths};
 
-use super::{super::mft::words, operation::name_of};
+use super::{
+    super::{finding::Findings, mft::words},
+    operation::name_of,
+};
 
 const TIME: ColumnKind = ColumnKind::Time(Precision::FILETIME);
 
@@ -115,6 +118,11 @@ pub(super) static RECORD: Schema = Schema {
         Column::new("old_fn_modified", TIME, "The same before the change."),
         Column::new("old_fn_changed", TIME, "The same before the change."),
         Column::new("old_fn_accessed", TIME, "The same before the change."),
+        Column::new(
+            "findings",
+            ColumnKind::Text,
+            "What speaks against it, joined with +: a reason to look, and no proof.",
+        ),
     ],
 };
 
@@ -140,6 +148,7 @@ pub(super) struct Entry {
     pub(super) old_si: [u64; 4],
     pub(super) names: [u64; 4],
     pub(super) old_names: [u64; 4],
+    pub(super) findings: Findings,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -260,6 +269,7 @@ impl Record for Entry {
         for ticks in [self.si, self.old_si, self.names, self.old_names].concat() {
             out.value(Value::filetime(ticks));
         }
+        out.value(Value::text(self.findings.text().as_deref()));
     }
 
     fn subject(&self) -> Option<Cow<'_, str>> {
@@ -274,11 +284,10 @@ impl Record for Entry {
         };
         write!(out, "LSN {}: {what}", self.lsn)?;
         if let Some(old) = &self.old_name {
-            write!(out, ": {old} is now {}", self.name)
+            write!(out, ": {old} is now {}", self.name)?;
         } else if self.namespace.is_some() {
-            write!(out, ": {}", self.name)
-        } else {
-            Ok(())
+            write!(out, ": {}", self.name)?;
         }
+        self.findings.tell(out)
     }
 }

@@ -10,7 +10,10 @@ use scelle_formats::{
     ntfs::{kind, paths},
 };
 
-use super::{schema, words};
+use super::{
+    super::finding::{Findings, is_whole_second},
+    Known, schema, words,
+};
 
 /// The four times that `$STANDARD_INFORMATION` and each `$FILE_NAME` hold, FILETIME.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +104,7 @@ pub(super) struct Entry {
     pub(super) reparse_tag: Option<u32>,
     pub(super) reparse_target: Option<Range<usize>>,
     pub(super) object_id: Option<[u8; 16]>,
+    pub(super) findings: Findings,
     pub(super) text: String,
     /// Names as they stand, WTF-8.
     pub(super) exact: Vec<u8>,
@@ -223,6 +227,34 @@ impl Entry {
         later
     }
 
+    /// Looks for what speaks against it.
+    pub(super) fn look(&mut self, known: &Known) {
+        let mut found = Findings::default();
+        let times = self.standard.map(|standard| standard.times);
+        if let Some(si) = times {
+            let is_later = |name: &Name| si.created != 0 && si.created < name.times.created;
+            let is_before = self.names.iter().any(is_later);
+            found.add(Findings::SI_CREATED_BEFORE_FN, is_before);
+            let is_whole = |of: fn(Times) -> u64| {
+                let is_of_names = self
+                    .names
+                    .iter()
+                    .any(|name| is_whole_second(of(name.times)));
+                is_whole_second(of(si)) && !is_of_names
+            };
+            let is_whole = is_whole(|times| times.created) || is_whole(|times| times.modified);
+            found.add(Findings::SI_ZERO_SUB_SECONDS, is_whole);
+            let volume = known.volume_created.unwrap_or(0);
+            let is_before = si.created != 0 && si.created < volume;
+            found.add(Findings::SI_CREATED_BEFORE_VOLUME, is_before);
+        }
+        let is_past = |number: u64, end: Option<u64>| end.is_some_and(|end| number >= end);
+        found.add(Findings::LSN_PAST_LOG, is_past(self.lsn, known.lsn_end));
+        let usn = self.standard.map_or(0, |standard| standard.usn);
+        found.add(Findings::USN_PAST_JOURNAL, is_past(usn, known.usn_end));
+        self.findings = found;
+    }
+
     /// Every time that it holds.
     pub(super) fn stamps(&self, out: &mut Vec<Stamp>) {
         out.clear();
@@ -308,6 +340,7 @@ impl Record for Entry {
         out.value(Value::text(target.map(|target| &self.text[target])));
         let id = self.object_id.map(guid_text);
         out.value(Value::text(id.as_deref()));
+        out.value(Value::text(self.findings.text().as_deref()));
     }
 
     fn subject(&self) -> Option<Cow<'_, str>> {
@@ -340,7 +373,8 @@ impl Record for Entry {
                 );
             }
         });
-        outcome
+        outcome?;
+        self.findings.tell(out)
     }
 
     fn body(&self, line: &mut dyn FnMut(&FileLine<'_>)) {

@@ -11,6 +11,9 @@
 //! `$STANDARD_INFORMATION` (`si`) and of every `$FILE_NAME` (`fn`). Paths come from a first pass
 //! over all names.
 //!
+//! What speaks against an entry is its column `findings`; some of it rests on the companions, of
+//! which no more is read than how far they go.
+//!
 //! # Damage
 //! | what | result |
 //! |------|--------|
@@ -45,11 +48,15 @@ pub(super) mod words;
 
 use std::ops::Range;
 
-use crate::{Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, Parser, Unit};
+use crate::{
+    Artefact, Candidate, Chunked, Companion, Cut, Descriptor, Emitter, Input, Parser, Unit,
+};
 use scelle_event::{Loss, Provenance, Role, Span};
 use scelle_formats::{
     DecodeError, ReadAt, ReadAtExt,
-    ntfs::{MAX_RECORD_BYTES, NoRecord, Record, Scratch, paths},
+    ntfs::{
+        MAX_RECORD_BYTES, NoRecord, Record, RestartPage, Scratch, StandardInformation, kind, paths,
+    },
 };
 
 use gather::Damage;
@@ -71,7 +78,16 @@ static DESCRIPTOR: Descriptor = Descriptor {
         "[MS-FSCC] 2.1.2, 2.6",
     ],
     schemas: &[&schema::ENTRY],
-    companions: &[],
+    companions: &[
+        Companion {
+            name: "$LogFile",
+            location: "/$LogFile",
+        },
+        Companion {
+            name: "$J",
+            location: "/$Extend/$UsnJrnl:$J",
+        },
+    ],
 };
 
 impl Artefact for Mft {
@@ -99,6 +115,8 @@ const SEARCH_BYTES: usize = 1 << 20;
 /// How many records are asked which number they have.
 const NUMBER_SAMPLES: usize = 16;
 const MIN_RECORD_BYTES: usize = 512;
+/// The entry of the `$MFT` itself, which is made with the volume.
+const MFT_ENTRY: u64 = 0;
 /// A record's header, its own number included.
 const HEADER_BYTES: usize = 0x30;
 
@@ -110,6 +128,72 @@ pub struct Head {
     start: u64,
     /// Its number.
     first_entry: u64,
+    known: Known,
+}
+
+/// What entries are held against; what is not known is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// When the volume was made, as the entry of the `$MFT` itself says, FILETIME.
+    volume_created: Option<u64>,
+    /// An LSN that `$LogFile` can't have come to.
+    lsn_end: Option<u64>,
+    /// The USN that `$UsnJrnl` gives next.
+    usn_end: Option<u64>,
+}
+
+impl Known {
+    fn read(head: &Head, input: Input<'_>) -> Self {
+        let made = |_: &Record<'_>| true;
+        Self {
+            volume_created: created(head, input.stream, MFT_ENTRY, made),
+            lsn_end: input.companion(0).and_then(lsn_end),
+            // A journal that is there and was never used says nothing.
+            usn_end: input.companion(1).map(ReadAt::len).filter(|len| *len > 0),
+        }
+    }
+}
+
+/// When an entry was made, FILETIME, where its record is the one that is meant; damage of the
+/// record is told with the record.
+fn created(
+    head: &Head,
+    mft: &dyn ReadAt,
+    entry: u64,
+    is_it: impl FnOnce(&Record<'_>) -> bool,
+) -> Option<u64> {
+    if entry < head.first_entry {
+        return None;
+    }
+    let bytes = mft
+        .read_range(head.range_of(entry), head.record_bytes)
+        .ok()?;
+    let mut scratch = Scratch::new();
+    let record = Record::decode(&bytes, &mut scratch).ok()?;
+    if !is_it(&record) {
+        return None;
+    }
+    let mut attributes = record.attributes().flatten();
+    let standard = attributes.find(|attribute| attribute.kind == kind::STANDARD_INFORMATION)?;
+    let times = StandardInformation::parse(standard.resident()?)?;
+    (times.created != 0).then_some(times.created)
+}
+
+/// A restart page states an LSN that is no older than one round of the log.
+fn lsn_end(log: &dyn ReadAt) -> Option<u64> {
+    const RESTART_BYTES: usize = 4096;
+    let mut newest: Option<(u64, u32)> = None;
+    for start in [0, RESTART_BYTES as u64] {
+        let range = start..start + RESTART_BYTES as u64;
+        let mut bytes = log.read_range(range, RESTART_BYTES).ok()?;
+        let page =
+            RestartPage::decode(&mut bytes).map(|page| (page.current_lsn, page.sequence_bits));
+        newest = newest.max(page);
+    }
+    let (lsn, sequence_bits) = newest.filter(|(lsn, _)| *lsn != 0)?;
+    let round = 64 - sequence_bits;
+    let rounds = (lsn >> round).checked_add(2)?;
+    rounds.checked_mul(1 << round)
 }
 
 impl Head {
@@ -135,6 +219,7 @@ impl Head {
             record_bytes,
             start,
             first_entry: first_entry(&begin[start as usize..], record_bytes),
+            known: Known::default(),
         })
     }
 
@@ -143,6 +228,7 @@ impl Head {
     }
 
     fn range_of(&self, entry: u64) -> Range<u64> {
+        // Entries are numbers of 48 bits, and records have 16 at most.
         let start = self.start + (entry - self.first_entry) * self.record_bytes as u64;
         start..start + self.record_bytes as u64
     }
@@ -173,7 +259,8 @@ impl Chunked for Mft {
 
     fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
-        let head = Head::find(input.stream)?;
+        let mut head = Head::find(input.stream)?;
+        head.known = Known::read(&head, input);
         let start = head.start;
         if start > 0 {
             out.warn(
@@ -341,6 +428,7 @@ impl Piece<'_> {
             damage.push((Loss::Field("attributes"), cause));
         }
         gather::resolve(entry, &self.survey.table, buffers);
+        entry.look(&self.head.known);
         entry.stamps(&mut tools.stamps);
         for (loss, cause) in damage {
             out.warn_at(provenance.clone(), loss, format!("entry {number}: {cause}"));

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use scelle_formats::{DecodeError, ReadAt, ReadAtExt as _, ntfs::paths::NameTable};
+use scelle_formats::{
+    DecodeError, ReadAt, ReadAtExt as _,
+    ntfs::paths::{NameTable, entry_of, sequence_of},
+};
 
 use super::{Head, Part, Survey, UNIT_BYTES};
 
@@ -42,6 +45,17 @@ impl Names {
         Ok(Self {
             table: Survey::join(parts).table,
             head,
+        })
+    }
+
+    /// When an entry was made, in the use that `reference` means, FILETIME.
+    pub(in crate::ntfs) fn created(&self, mft: &dyn ReadAt, reference: u64) -> Option<u64> {
+        let sequence = sequence_of(reference);
+        super::created(&self.head, mft, entry_of(reference), |record| {
+            let header = &record.header;
+            // Deletion raises the number.
+            let of_use = header.sequence.wrapping_sub(u16::from(!header.in_use()));
+            !header.is_extension() && of_use == sequence
         })
     }
 

@@ -167,5 +167,10 @@ pub(super) static ENTRY: Schema = Schema {
             "Where a junction or symbolic link leads, where the record holds it.",
         ),
         Column::new("object_id", ColumnKind::Text, "$OBJECT_ID, a GUID."),
+        Column::new(
+            "findings",
+            ColumnKind::Text,
+            "What speaks against it, joined with +: a reason to look, and no proof.",
+        ),
     ],
 };

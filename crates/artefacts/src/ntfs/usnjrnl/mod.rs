@@ -14,6 +14,10 @@
 //! A directory whose old name was lost (it got a new one, and the record of the old one is
 //! missing) is not known before that moment.
 //!
+//! # Findings
+//! Each record is held against the one before it, and the one with which a file came against the
+//! creation that the `$MFT` states; see `ntfs::FINDINGS`.
+//!
 //! # Damage
 //! | what | result |
 //! |------|--------|
@@ -25,13 +29,15 @@
 //!
 //! # Memory
 //! The survey keeps [`BYTES_PER_NAME`] and the name for each name that a directory had in the
-//! journal, and what the table of names of the `$MFT` takes.
+//! journal, and what the table of names of the `$MFT` takes. While it is made, 24 bytes for each
+//! file that came.
 //!
 //! # Sources
 //! - As for `scelle_formats::ntfs::UsnRecord`.
 //! - The idea of rewinding was published by CyberCX ("NTFS Usnjrnl Rewind"); this is written from
 //!   the idea.
 
+mod order;
 mod past;
 mod schema;
 mod walk;
@@ -45,10 +51,12 @@ use scelle_formats::{
 
 pub use self::past::BYTES_PER_NAME;
 use self::{
+    order::{Made, Order},
     past::{Cache, Past, PastPart},
     schema::Change,
     walk::{Event, walk},
 };
+use super::finding::Findings;
 use crate::{
     Artefact, Candidate, Chunked, Companion, Cut, Descriptor, Emitter, Input, Parser, Unit,
 };
@@ -136,6 +144,10 @@ pub struct Survey {
     /// that one ends.
     overlaps: Vec<(u64, u64)>,
     records: u64,
+    /// Units, by their offset, and what was before their first record.
+    before: Vec<(u64, Order)>,
+    /// The USNs of files that came, and whose creation is said to be earlier; sorted.
+    earlier: Vec<u64>,
 }
 
 /// What one unit adds.
@@ -145,15 +157,19 @@ pub struct Part {
     /// Where the last record of the unit ends.
     next: u64,
     records: u64,
+    last: Order,
+    made: Vec<Made>,
 }
 
 impl Part {
     fn scout(unit: &Unit<'_>, from: u64) -> Self {
         let mut names = PastPart::default();
-        let mut records = 0;
+        let (mut records, mut last, mut made) = (0, Order::default(), Vec::new());
         let next = walk(unit, from, &mut |event| {
             if let Event::Record(at, record) = event {
                 records += 1;
+                last = last.then(&record);
+                made.extend(Made::of(&record));
                 if record.is_directory() {
                     names.add(at, &record);
                 }
@@ -164,6 +180,8 @@ impl Part {
             base: unit.base,
             next,
             records,
+            last,
+            made,
         }
     }
 }
@@ -198,6 +216,8 @@ impl Chunked for UsnJournal {
         let mut next = 0;
         let mut records = 0;
         let mut names = Vec::with_capacity(parts.len());
+        let (mut before, mut last) = (Vec::with_capacity(parts.len()), Order::default());
+        let mut made = Vec::new();
         for mut part in parts {
             if next > part.base {
                 overlaps.push((part.base, next));
@@ -215,12 +235,19 @@ impl Chunked for UsnJournal {
             }
             next = part.next;
             records += part.records;
+            before.push((part.base, last));
+            last = last.join(part.last);
+            made.append(&mut part.made);
             names.push(part.names);
         }
+        let past = Past::join(names, input.companion(0));
+        let earlier = past.earlier(made, input.companion(0));
         Survey {
-            past: Past::join(names, input.companion(0)),
+            past,
             overlaps,
             records,
+            before,
+            earlier,
         }
     }
 
@@ -245,9 +272,13 @@ impl Chunked for UsnJournal {
                 out.warn_at(place.into(), Loss::Field("path"), cause.clone());
             }
         }
+        let before = survey
+            .before
+            .binary_search_by_key(&unit.base, |(base, _)| *base);
         // One cache a unit: what a path is must not depend on which units a thread had before.
         let mut show = Show {
-            past: &survey.past,
+            survey,
+            order: before.map_or_else(|_| Order::default(), |index| survey.before[index].1),
             cache: Cache::default(),
             change: Change::default(),
         };
@@ -261,7 +292,8 @@ impl Chunked for UsnJournal {
 
 /// Room that is used for one record after another.
 struct Show<'a> {
-    past: &'a Past,
+    survey: &'a Survey,
+    order: Order,
     cache: Cache,
     change: Change,
 }
@@ -270,6 +302,11 @@ impl Show<'_> {
     fn record(&mut self, at: u64, record: &UsnRecord<'_>, out: &mut Emitter<'_>) {
         let change = &mut self.change;
         change.fill(record);
+        change.findings = self.order.findings(record);
+        let is_earlier = self.survey.earlier.binary_search(&record.usn).is_ok();
+        let finding = Findings::SI_CREATED_BEFORE_USN;
+        change.findings.add(finding, is_earlier);
+        self.order = self.order.then(record);
         let span = Span::new(at..at + record.length as u64).numbered(record.usn);
         let mut provenance = Provenance::from(span);
         if let Some(name) = record.name {
@@ -279,7 +316,10 @@ impl Show<'_> {
                 push_component(wtf8, name);
                 let name_bytes = wtf8.len();
                 let place = match u64::try_from(record.parent) {
-                    Ok(parent) => self.past.push_directory(&mut self.cache, parent, at, wtf8),
+                    Ok(parent) => {
+                        let past = &self.survey.past;
+                        past.push_directory(&mut self.cache, parent, at, wtf8)
+                    }
                     Err(_) => past::Place::lost(wtf8),
                 };
                 change.orphan = place.orphan;

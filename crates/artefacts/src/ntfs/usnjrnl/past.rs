@@ -11,7 +11,10 @@ use scelle_formats::{
     },
 };
 
-use super::super::mft::Names;
+use super::{
+    super::{finding::is_before, mft::Names},
+    order::Made,
+};
 
 /// What the survey keeps for each name that a directory had, the name's bytes aside.
 pub const BYTES_PER_NAME: usize = size_of::<Fact>();
@@ -205,6 +208,25 @@ impl Past {
     /// Why the `$MFT` was no help, where there is one and it was none.
     pub(super) fn loss(&self) -> Option<&(Range<u64>, String)> {
         self.loss.as_ref()
+    }
+
+    /// The USNs of files that came, and whose creation the `$MFT` states to be earlier; sorted.
+    pub(super) fn earlier(&self, mut made: Vec<Made>, mft: Option<&dyn ReadAt>) -> Vec<u64> {
+        let (Some(names), Some(mft)) = (&self.table, mft) else {
+            return Vec::new();
+        };
+        // In the order of the records, each of which is read once.
+        made.sort_unstable();
+        let mut earlier: Vec<u64> = Vec::new();
+        for group in made.chunk_by(|one, other| one.file == other.file) {
+            let Some(created) = names.created(mft, group[0].file) else {
+                continue;
+            };
+            let forged = group.iter().filter(|made| is_before(created, made.ticks));
+            earlier.extend(forged.map(|made| made.usn));
+        }
+        earlier.sort_unstable();
+        earlier
     }
 
     /// What is known of a directory at the moment `at`; else between which offsets nothing is.

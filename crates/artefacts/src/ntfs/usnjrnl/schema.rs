@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt};
 use scelle_event::{Column, ColumnKind, Fields, Nested, Record, Schema, Tree, Value};
 use scelle_formats::ntfs::{UsnRecord, paths};
 
-use super::{super::mft, super::mft::push_text, words};
+use super::{
+    super::{finding::Findings, mft, mft::push_text},
+    words,
+};
 
 /// `ntfs.usnjrnl.change`.
 pub(super) static CHANGE: Schema = Schema {
@@ -94,6 +97,11 @@ pub(super) static CHANGE: Schema = Schema {
             ColumnKind::Uint,
             "How many changed ranges the next records list, of version 4.",
         ),
+        Column::new(
+            "findings",
+            ColumnKind::Text,
+            "What speaks against it, joined with +: a reason to look, and no proof.",
+        ),
     ],
 };
 
@@ -111,6 +119,7 @@ pub(super) struct Change {
     remaining_extents: Option<u32>,
     extents: Vec<(u64, u64)>,
     pub(super) orphan: bool,
+    pub(super) findings: Findings,
     has_name: bool,
     name: String,
     path: String,
@@ -133,6 +142,7 @@ impl Change {
         self.extents.clear();
         self.extents.extend(record.extents());
         self.orphan = false;
+        self.findings = Findings::default();
         self.has_name = false;
         self.name.clear();
         self.path.clear();
@@ -207,6 +217,7 @@ impl Record for Change {
             out.value(Value::Nested(&Extents(&self.extents)));
         }
         out.value(Value::uint(self.remaining_extents.map(u64::from)));
+        out.value(Value::text(self.findings.text().as_deref()));
     }
 
     fn subject(&self) -> Option<Cow<'_, str>> {
@@ -220,15 +231,16 @@ impl Record for Change {
         });
         outcome?;
         match reference(self.file) {
-            _ if self.has_name => write!(out, ": {}", self.path),
+            _ if self.has_name => write!(out, ": {}", self.path)?,
             Some(id) => write!(
                 out,
                 ": entry {}-{}",
                 paths::entry_of(id),
                 paths::sequence_of(id)
-            ),
-            None => write!(out, ": file {:032x}", self.file),
+            )?,
+            None => write!(out, ": file {:032x}", self.file)?,
         }
+        self.findings.tell(out)
     }
 }
 
