@@ -15,6 +15,12 @@ pub trait Artefact: Send + Sync {
 
     /// How it is parsed.
     fn parser(&self) -> Parser;
+
+    /// Whether it is looked for only where somebody asks for it: its places are exact, no walk shows
+    /// them, and to read them takes long.
+    fn is_on_request(&self) -> bool {
+        false
+    }
 }
 
 /// What help text, collection plan, reference page and tests need to know of an artefact.

@@ -26,12 +26,19 @@ pub static ALL: &[&dyn Artefact] = &[
     &ntfs::usnjrnl::UsnJournal,
     &ntfs::logfile::LogFile,
     &ntfs::i30::DirectoryIndex,
+    &ntfs::mft::carved::Carved,
     &windows::evtx::Evtx,
     &windows::recycle_bin::RecycleBin,
     &executable::pe::PortableExecutable,
     &executable::elf::ExecutableAndLinkable,
     &executable::macho::MachObject,
 ];
+
+/// Those that are looked for without being asked for by name.
+pub fn usual() -> Vec<&'static dyn Artefact> {
+    let all = ALL.iter().copied();
+    all.filter(|artefact| !artefact.is_on_request()).collect()
+}
 
 /// The artefact of that id.
 pub fn by_id(id: &str) -> Option<&'static dyn Artefact> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use scelle_event::{EvidencePath, json};
 use scelle_evidence::{
-    Details, Entry, ExtendedAttribute, ObjectId, Reparse, Security, StreamState,
+    Details, Entry, ExtendedAttribute, ObjectId, Remains, Reparse, Security, StreamState,
 };
 use scelle_formats::guid_text;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use crate::{
 /// The only way of encryption that there is so far.
 const EFS: &str = "efs";
 
-/// Appends the keys from `owner` to `encrypted`.
+/// Appends the keys from `owner` to `remains`.
 pub(crate) fn write(out: &mut Vec<u8>, entry: &Entry, stream: Option<&EvidencePath>) {
     let details = &entry.details;
     let security = details.security.as_deref();
@@ -78,6 +78,20 @@ pub(crate) fn write(out: &mut Vec<u8>, entry: &Entry, stream: Option<&EvidencePa
         }
         _ => out.extend_from_slice(b"null"),
     }
+    write_key(out, "remains");
+    match info.and_then(|info| info.remains) {
+        Some(remains) => {
+            out.extend_from_slice(b"{\"state\":");
+            json::write_text(out, remains.name());
+            let (clusters, taken) = remains.clusters();
+            for (key, number) in [("clusters", clusters), ("taken", taken)] {
+                write_key(out, key);
+                json::write_uint(out, number);
+            }
+            out.push(b'}');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn write_object_id(out: &mut Vec<u8>, id: &ObjectId) {
@@ -110,6 +124,14 @@ pub(crate) struct DetailsLine {
     reparse: Option<ReparseLine>,
     extended_attributes: Option<Vec<AttributeLine>>,
     encrypted: Option<EncryptedLine>,
+    remains: Option<RemainsLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RemainsLine {
+    state: String,
+    clusters: u64,
+    taken: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +204,24 @@ impl DetailsLine {
             reparse,
             extended_attributes,
         })
+    }
+
+    /// What there was of the stream's bytes, where its entry was deleted.
+    pub(crate) fn remains(&self) -> Result<Option<Remains>, String> {
+        let Some(line) = &self.remains else {
+            return Ok(None);
+        };
+        let (taken, clusters) = (line.taken, line.clusters);
+        let known = [
+            Remains::Resident,
+            Remains::Free { clusters },
+            Remains::Taken { taken, clusters },
+            Remains::Unknown,
+        ];
+        let found = known.into_iter().find(|one| one.name() == line.state);
+        found
+            .map(Some)
+            .ok_or_else(|| format!("the remains {:?} are unknown", line.state))
     }
 
     pub(crate) fn state(&self) -> Result<StreamState, String> {

@@ -7,7 +7,7 @@
 
 use scelle_event::{EvidencePath, Precision, UtcNanos, json};
 use scelle_evidence::{
-    Attributes, Details, Entry, EntryKind, FileId, NamedTimes, StreamState, Times,
+    Attributes, Details, Entry, EntryKind, FileId, NamedTimes, Remains, StreamState, Times,
 };
 use scelle_formats::{Digests, ntfs::ReparsePoint};
 use serde::Deserialize;
@@ -368,6 +368,11 @@ impl FileLine {
             details,
             streams: Vec::new(),
         })
+    }
+
+    /// What there was of a deleted stream's bytes.
+    pub(crate) fn remains(&self) -> Result<Option<Remains>, String> {
+        self.details.remains()
     }
 
     /// How the stream is stored.

@@ -306,6 +306,7 @@ fn read_volumes(
             allocated_bytes: line.member_size(),
             sparse: line.stored.is_some(),
             state: line.state()?,
+            remains: line.remains()?,
         };
         // The unnamed stream is shown first.
         if stream.is_none() {

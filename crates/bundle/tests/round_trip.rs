@@ -65,6 +65,7 @@ fn sample() -> Vec<Item> {
         allocated_bytes: 1,
         sparse: false,
         state: StreamState::Encrypted { plain_bytes: 7 },
+        remains: None,
     }];
     let base = entry(b"Users/a/one", 90);
     for name in [None, Some("Zone.Identifier"), Some("odd/=:name")] {

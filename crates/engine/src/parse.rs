@@ -43,7 +43,8 @@ pub struct Parsed {
 /// Parses every stream of `evidence` that one of `artefacts` recognises, in the order of the walk.
 ///
 /// It works on the caller's rayon pool. Where one artefact alone is asked for, and it says
-/// exactly where on an NTFS volume it lies, the volume is not searched.
+/// exactly where on an NTFS volume it lies, the volume is not searched. Those that are parsed on request
+/// alone come after the walk, from their exact places.
 ///
 /// # Errors
 /// Only where `consumer` fails.
@@ -54,17 +55,25 @@ pub fn parse<C: Consumer>(
     at: &Progress,
 ) -> Result<ParseSummary, RunError> {
     at.begin("parsing", 0, 0);
+    let (on_request, artefacts): (Vec<_>, Vec<_>) = artefacts
+        .iter()
+        .copied()
+        .partition(|artefact| artefact.is_on_request());
     let search = Search {
         source: evidence.name.clone(),
-        artefacts,
+        artefacts: &artefacts,
         consumer,
         at,
         summary: Mutex::new(ParseSummary::default()),
     };
     for volume in &evidence.volumes {
-        match exact_places(artefacts, volume.as_ref()) {
+        match exact_places(&artefacts, volume.as_ref()) {
             Some(places) => search.places(volume.as_ref(), places)?,
+            None if artefacts.is_empty() => {}
             None => search.walk(volume.as_ref())?,
+        }
+        for artefact in &on_request {
+            search.on_request(volume.as_ref(), *artefact)?;
         }
     }
     let mut summary = search
@@ -209,6 +218,27 @@ impl<C: Consumer> Search<'_, C> {
                 }
             }
             self.at.advance(stream.len(), 1);
+        }
+        Ok(())
+    }
+
+    /// Parses what no walk shows, without asking what it looks like.
+    fn on_request(
+        &self,
+        volume: &dyn Volume,
+        artefact: &'static dyn Artefact,
+    ) -> Result<(), RunError> {
+        for id in exact_places(&[artefact], volume).unwrap_or_default() {
+            match volume.open(&id) {
+                Ok(stream) => {
+                    let tally =
+                        parse_stream(&self.source, volume, &id, &stream, artefact, self.consumer)?;
+                    self.count(artefact.descriptor().id, tally);
+                    self.at.advance(stream.len(), 1);
+                }
+                Err(ReadError::Absent { .. }) => {}
+                Err(error) => self.unread(id, &error),
+            }
         }
         Ok(())
     }

@@ -443,7 +443,10 @@ impl Planner {
         let size = stored_bytes(stream);
         let limits = [self.profile.limits.max_file_bytes, rule.max_file_bytes];
         let limit = limits.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let (outcome, detail) = if let StreamState::Unsupported(how) = stream.state {
+        let gone = stream.remains.filter(|remains| remains.is_gone());
+        let (outcome, detail) = if let Some(remains) = gone {
+            (Outcome::Absent, format!("deleted, and {remains}"))
+        } else if let StreamState::Unsupported(how) = stream.state {
             let detail = format!("{how} can't be read by this version");
             (Outcome::Unsupported, detail)
         } else if size > limit {

@@ -50,6 +50,7 @@ impl Volume for Synthetic {
                     allocated_bytes: FILE_BYTES,
                     sparse: false,
                     state: StreamState::Plain,
+                    remains: None,
                 }],
             };
             if visit(Ok(entry)).is_break() {

@@ -1,6 +1,6 @@
 //! What a volume holds.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use scelle_event::{CivilNanos, EvidencePath, Moment, UtcNanos};
 
@@ -136,6 +136,70 @@ pub struct Details {
     pub extended_attributes: Vec<ExtendedAttribute>,
 }
 
+/// What there still is of the bytes of a deleted stream.
+///
+/// That clusters are free says that no file has them now; one that came and went since may have
+/// written to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Remains {
+    /// They lie in the entry's own record.
+    Resident,
+    /// Each of its clusters is free.
+    Free {
+        /// How many they are.
+        clusters: u64,
+    },
+    /// Some of its clusters, or all of them, belong to other files now, whose bytes are read there.
+    Taken {
+        /// How many do.
+        taken: u64,
+        /// How many clusters it has.
+        clusters: u64,
+    },
+    /// Nobody knows: the volume's list of free clusters can't be read, or not all of the stream's
+    /// clusters are known.
+    Unknown,
+}
+
+impl Remains {
+    /// The name used in bundles and listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Free { .. } => "free",
+            Self::Taken { .. } => "taken",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// How many clusters it has, and how many of them are taken; none where that is not known.
+    pub const fn clusters(self) -> (u64, u64) {
+        match self {
+            Self::Free { clusters } => (clusters, 0),
+            Self::Taken { taken, clusters } => (clusters, taken),
+            Self::Resident | Self::Unknown => (0, 0),
+        }
+    }
+
+    /// Whether not one of its bytes is its own any more.
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Taken { taken, clusters } if taken == clusters)
+    }
+}
+
+impl fmt::Display for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resident => f.write_str("in its record"),
+            Self::Free { clusters } => write!(f, "its {clusters} clusters are free"),
+            Self::Taken { taken, clusters } => {
+                write!(f, "{taken} of its {clusters} clusters were taken since")
+            }
+            Self::Unknown => f.write_str("whether its clusters are free is not known"),
+        }
+    }
+}
+
 /// One stream of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamInfo {
@@ -150,6 +214,8 @@ pub struct StreamInfo {
     pub sparse: bool,
     /// Whether its bytes can be read.
     pub state: StreamState,
+    /// Of a deleted entry of an NTFS volume, what there still is of its bytes; else `None`.
+    pub remains: Option<Remains>,
 }
 
 /// One entry of a volume: a file, a directory, a link; allocated or deleted.

@@ -37,6 +37,7 @@ impl FileVolume {
                 allocated_bytes: source.len(),
                 sparse: false,
                 state: StreamState::Plain,
+                remains: None,
             }],
         };
         Self {

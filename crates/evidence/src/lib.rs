@@ -17,7 +17,7 @@ mod volume;
 
 pub use entry::{
     Attributes, Details, Entry, EntryKind, ExtendedAttribute, FileId, NamedTimes, ObjectId,
-    Reparse, Security, StreamInfo, StreamState, Times,
+    Remains, Reparse, Security, StreamInfo, StreamState, Times,
 };
 pub use file_volume::FileVolume;
 pub use folder::{FolderVolume, MAX_DEPTH};

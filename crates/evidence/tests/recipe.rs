@@ -1,11 +1,8 @@
 //! A volume that ntfs-3g and libwim wrote: every byte is what was put in.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::ControlFlow,
-};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-use scelle_evidence::{Entry, OpenOptions, StreamState, Volume, open};
+use scelle_evidence::{Entry, OpenOptions, Remains, StreamState, Volume, open};
 use scelle_formats::{RangeKind, ReadAt};
 use scelle_testkit::{Expected, MadeVolume};
 use sha2::{Digest as _, Sha256};
@@ -51,32 +48,48 @@ fn every_byte_equals_what_was_put_in() {
                 assert_eq!(seen.live(path).id, seen.live(to).id, "{path}");
                 *met.entry("link").or_default() += 1;
             }
-            Expected::Deleted { path } => {
+            Expected::Deleted { path, size, sha256 } => {
                 assert!(!seen.live.contains_key(path), "{path}");
-                assert!(seen.deleted.contains(path), "{path}");
+                let entries = seen.deleted.get(path);
+                for entry in entries.unwrap_or_else(|| panic!("{path} left no trace")) {
+                    let info = &entry.streams[0];
+                    let remains = info.remains.expect("it is deleted");
+                    *met.entry(remains.name()).or_default() += 1;
+                    let opened = volume.open_entry(entry, None).expect("a stream");
+                    let is_as_it_was = (opened.len(), hash(&*opened)) == (*size, sha256.clone());
+                    // What is free or in the record is what was put in; what was taken is not.
+                    let is_whole = matches!(remains, Remains::Resident | Remains::Free { .. });
+                    assert_eq!(is_as_it_was, is_whole, "{path}: {remains}");
+                }
                 *met.entry("deleted").or_default() += 1;
             }
         }
     }
     assert!(met["stream"] > FILES + 1000 && met["link"] == 30, "{met:?}");
     assert!(met["deleted"] > 20, "{met:?}");
+    assert!(
+        met["resident"] > 5 && met["free"] > 5 && met["taken"] > 0,
+        "{met:?}"
+    );
     let sparse = &seen.live("sparse.bin").streams[0];
     assert!(sparse.sparse && sparse.allocated_bytes < sparse.size_bytes);
 }
 
 struct Seen {
     live: BTreeMap<String, Entry>,
-    deleted: BTreeSet<String>,
+    deleted: BTreeMap<String, Vec<Entry>>,
 }
 
 impl Seen {
     fn walk(volume: &dyn Volume) -> Self {
-        let (mut live, mut deleted) = (BTreeMap::new(), BTreeSet::new());
+        let mut live = BTreeMap::new();
+        let mut deleted = BTreeMap::<String, Vec<Entry>>::new();
         volume.walk(&mut |found| {
             let entry = found.expect("a sound volume");
             for name in &entry.names {
                 if entry.deleted {
-                    deleted.insert(name.path.to_string());
+                    let of_path = deleted.entry(name.path.to_string());
+                    of_path.or_default().push(entry.clone());
                 } else {
                     live.insert(name.path.to_string(), entry.clone());
                 }

@@ -2,13 +2,17 @@
 
 use std::{
     io::{self, Read},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use scelle_bundle::Bundle;
 use scelle_event::{EvidencePath, ParsePathError, StreamId};
-use scelle_evidence::{Evidence, EvidenceLoss, FileSource, MapSource, OpenOptions, VolumeInfo};
+use scelle_evidence::{
+    Evidence, EvidenceLoss, FileId, FileSource, MapSource, OpenOptions, StreamInfo, Volume,
+    VolumeInfo,
+};
 use scelle_formats::{Bytes, ReadAt, ReadAtExt, ReadError};
 
 use crate::key::{ReadKey, ciphertext, decrypt};
@@ -86,14 +90,67 @@ impl Source {
     /// # Errors
     /// Where the text names no stream, or the stream can't be opened.
     pub fn stream(&self, text: &str) -> Result<(StreamId, Box<dyn ReadAt>), OpenError> {
+        let (volume, id) = self.place(text)?;
+        match volume.open(&id) {
+            Ok(stream) => Ok((id, stream)),
+            Err(source) => Err(OpenError::Stream { id, source }),
+        }
+    }
+
+    /// Opens a stream of a deleted entry, by the name that a listing has for it and the entry's id.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub fn deleted_stream(
+        &self,
+        text: &str,
+        entry: FileId,
+    ) -> Result<(StreamId, StreamInfo, Box<dyn ReadAt>), OpenError> {
+        let (volume, id) = self.place(text)?;
+        let mut found = None;
+        volume.walk(&mut |walked| {
+            // What can't be read of the structure is told by whoever lists it.
+            if let Ok(walked) = walked
+                && walked.deleted
+                && walked.id == Some(entry)
+                && walked.path == id.path
+                && let Some(at) = walked
+                    .streams
+                    .iter()
+                    .position(|info| info.name == id.stream)
+            {
+                found = Some((walked, at));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        });
+        let opened = match found {
+            Some((walked, at)) => volume
+                .open_entry(&walked, id.stream.as_ref())
+                .map(|stream| (walked.streams[at].clone(), stream)),
+            None => Err(ReadError::Absent {
+                what: format!(
+                    "{id} of the deleted entry {}-{}",
+                    entry.entry, entry.sequence
+                ),
+            }),
+        };
+        match opened {
+            Ok((info, stream)) => Ok((id, info, stream)),
+            Err(source) => Err(OpenError::Stream { id, source }),
+        }
+    }
+
+    /// The volume and the name that a text means.
+    fn place(&self, text: &str) -> Result<(&dyn Volume, StreamId), OpenError> {
         let volumes = &self.evidence.volumes;
         let named = volumes.iter().find(|volume| {
             let rest = text.strip_prefix(&*volume.info().id);
             rest.is_some_and(|rest| rest.starts_with('/'))
         });
-        let (volume, id) = match (named, &volumes[..]) {
-            (Some(volume), _) => (volume, text.parse()?),
-            (None, [only]) => (only, format!("{}/{text}", only.info().id).parse()?),
+        Ok(match (named, &volumes[..]) {
+            (Some(volume), _) => (volume.as_ref(), text.parse()?),
+            (None, [only]) => (only.as_ref(), format!("{}/{text}", only.info().id).parse()?),
             (None, several) => {
                 let ids: Vec<_> = several.iter().map(|one| &*one.info().id).collect();
                 return Err(OpenError::Volume {
@@ -101,11 +158,7 @@ impl Source {
                     volumes: ids.join(", "),
                 });
             }
-        };
-        match volume.open(&id) {
-            Ok(stream) => Ok((id, stream)),
-            Err(source) => Err(OpenError::Stream { id, source }),
-        }
+        })
     }
 }
 

@@ -171,11 +171,12 @@ def deleted(v):
     for number in range(40):
         path = f"gone/{number}.bin"
         v.put(path + ".kept", b"kept")
+        data = bytes([number]) * (100 if number % 2 else 50_000)
         with open(v.at(path), "wb") as f:
-            f.write(bytes([number]) * (100 if number % 2 else 50_000))
+            f.write(data)
+        v.note("deleted", path, "", data)
     for number in range(40):
         os.remove(v.at(f"gone/{number}.bin"))
-        v.note("deleted", f"gone/{number}.bin")
     v.put("gone/since.bin", v.random.randbytes(400_000))
 
 

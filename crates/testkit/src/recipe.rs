@@ -31,6 +31,10 @@ pub enum Expected {
     Deleted {
         /// What it was.
         path: String,
+        /// The size that the file had.
+        size: u64,
+        /// The hash that it had.
+        sha256: String,
     },
 }
 
@@ -94,7 +98,11 @@ fn read_line(line: &str) -> Expected {
             path,
             to: text.to_owned(),
         },
-        "deleted" => Expected::Deleted { path },
+        "deleted" => Expected::Deleted {
+            path,
+            size: size.parse().expect("a size"),
+            sha256: text.to_owned(),
+        },
         other => panic!("a line of the kind {other}"),
     }
 }

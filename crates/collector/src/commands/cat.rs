@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use scelle::formats::{RangeKind, ReadAt, ReadAtExt};
+use scelle::{
+    evidence::FileId,
+    formats::{RangeKind, ReadAt, ReadAtExt},
+};
 
 use crate::{Exit, KeyArgs, Terminal};
 
@@ -23,6 +26,7 @@ Examples:
   cat disk.raw '$MFT' --range 4096..1024 | xxd           the record at 4096, of 1024 bytes
   cat disk.raw 'ntfs-1234567890ABCDEF/Users/a/x.txt:Zone.Identifier'
   cat case.scelle.zip '$Extend/$UsnJrnl:$J' --stored     without its holes
+  cat disk.raw Users/a/plan.docx --deleted 4711-3        of a deleted entry, as ls --deleted names it
 
 A timeline's `stream`, `offset` and `length` are what stands here as STREAM and --range.
 Exit status: 0 complete; 1 some of the bytes could not be read and are zeros; 2 not done.")]
@@ -34,11 +38,33 @@ pub struct Args {
     /// Only LEN bytes from OFFSET on
     #[arg(long, value_name = "OFFSET..LEN")]
     range: Option<OffsetAndLength>,
+    /// The stream of this deleted entry, ENTRY-SEQUENCE: what its clusters hold now
+    #[arg(long, value_name = "ID")]
+    deleted: Option<DeletedId>,
     /// Only what is stored: leave out the holes of a sparse stream
     #[arg(long, conflicts_with = "range")]
     stored: bool,
     #[command(flatten)]
     key: KeyArgs,
+}
+
+/// `ENTRY-SEQUENCE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DeletedId(FileId);
+
+impl FromStr for DeletedId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split_once('-')
+            .and_then(|(entry, sequence)| {
+                Some(Self(FileId {
+                    entry: entry.parse().ok()?,
+                    sequence: sequence.parse().ok()?,
+                }))
+            })
+            .ok_or_else(|| "write ENTRY-SEQUENCE, as in 4711-3".to_owned())
+    }
 }
 
 /// `OFFSET..LEN`.
@@ -73,7 +99,16 @@ impl FromStr for OffsetAndLength {
 /// Where the source or the stream can't be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.key.open(&args.source)?;
-    let (id, stream) = source.stream(&args.stream)?;
+    let (id, stream) = match args.deleted {
+        None => source.stream(&args.stream)?,
+        Some(DeletedId(entry)) => {
+            let (id, info, stream) = source.deleted_stream(&args.stream, entry)?;
+            if let Some(remains) = info.remains {
+                terminal.note(format!("{id} is deleted: {remains}"));
+            }
+            (id, stream)
+        }
+    };
     let len = stream.len();
     let ranges: Vec<Range<u64>> = if args.stored {
         let stored = |kind| matches!(kind, RangeKind::Data | RangeKind::Unreadable);

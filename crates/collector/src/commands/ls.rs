@@ -24,6 +24,7 @@ Examples:
   ls disk.raw 'Windows/System32/config/*'        those of one folder
   ls disk.raw '**/*.evtx'                        all event logs
   ls disk.raw '**:*' --json                      all alternate data streams, one object a line
+  ls disk.raw --deleted                          deleted entries too, and what there still is of them
   ls case.scelle.zip                             what a bundle holds
 
 The names are those that `cat` and a timeline use.
@@ -50,11 +51,20 @@ struct Line<'a> {
     sparse: bool,
     kind: &'static str,
     deleted: bool,
+    remains: Option<Remaining>,
     unsupported: Option<&'static str>,
     link_target: Option<String>,
     mft_entry: Option<u64>,
     mft_sequence: Option<u16>,
     times: Times,
+}
+
+/// What there still is of a deleted stream.
+#[derive(Serialize)]
+struct Remaining {
+    state: &'static str,
+    clusters: u64,
+    taken: u64,
 }
 
 #[derive(Serialize)]
@@ -154,7 +164,11 @@ fn list(
                 || "-".to_owned(),
                 |at| entry.times.moment(at).to_iso(Precision::SECOND),
             );
-            let deleted = if entry.deleted { "  (deleted)" } else { "" };
+            let deleted = if entry.deleted {
+                show_deleted(entry, stream)
+            } else {
+                String::new()
+            };
             let state = match stream.state {
                 StreamState::Plain => String::new(),
                 StreamState::Encrypted { .. } => "  (encrypted by EFS)".to_owned(),
@@ -168,6 +182,17 @@ fn list(
         }
     }
     Ok(shown)
+}
+
+/// Which entry it was, by which `cat` finds it, and what there still is.
+fn show_deleted(entry: &Entry, stream: &StreamInfo) -> String {
+    let id = entry.id.map(|id| format!(" {}-{}", id.entry, id.sequence));
+    let remains = stream.remains.map(|remains| format!(": {remains}"));
+    format!(
+        "  (deleted{}{})",
+        id.unwrap_or_default(),
+        remains.unwrap_or_default()
+    )
 }
 
 fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Line<'a> {
@@ -196,6 +221,14 @@ fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Lin
             EntryKind::Special => "special",
         },
         deleted: entry.deleted,
+        remains: stream.remains.map(|remains| {
+            let (clusters, taken) = remains.clusters();
+            Remaining {
+                state: remains.name(),
+                clusters,
+                taken,
+            }
+        }),
         unsupported: match stream.state {
             StreamState::Plain | StreamState::Encrypted { .. } => None,
             StreamState::Unsupported(how) => Some(how),

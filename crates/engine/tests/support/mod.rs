@@ -30,6 +30,7 @@ pub(crate) fn file(number: u64, text: &str, bytes: &[u8]) -> (Entry, Vec<u8>) {
         allocated_bytes: bytes.len() as u64,
         sparse: false,
         state: StreamState::Plain,
+        remains: None,
     };
     let entry = Entry {
         path: path(main),

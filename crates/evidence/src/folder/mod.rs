@@ -184,6 +184,7 @@ fn look(at: &Path, path: &EvidencePath) -> io::Result<Entry> {
             allocated_bytes: facts.allocated_bytes,
             sparse: facts.allocated_bytes < stated.len() && facts.knows_allocation,
             state: StreamState::Plain,
+            remains: None,
         }],
         _ => Vec::new(),
     };

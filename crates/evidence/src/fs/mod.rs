@@ -215,6 +215,7 @@ fn stream(size_bytes: u64, allocated_bytes: u64, sparse: bool) -> StreamInfo {
         allocated_bytes,
         sparse,
         state: StreamState::Plain,
+        remains: None,
     }
 }
 

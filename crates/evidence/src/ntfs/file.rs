@@ -3,11 +3,11 @@
 use scelle_event::{EvidencePath, UtcNanos};
 use scelle_formats::ntfs::{
     Attribute, Body, COMPRESSED, ENCRYPTED, ExtendedAttributes, FileName, NonResident,
-    ReparsePoint, SPARSE, StandardInformation, WofPoint, kind, push_component, tag,
+    ReparsePoint, Run, SPARSE, StandardInformation, WofPoint, kind, push_component, tag,
 };
 
 use super::packed::{Algorithm, LZNT1};
-use crate::{ExtendedAttribute, ObjectId, Reparse, StreamInfo, StreamState, Times};
+use crate::{ExtendedAttribute, ObjectId, Remains, Reparse, StreamInfo, StreamState, Times};
 
 /// The stream in which the Windows Overlay Filter keeps a file.
 pub(super) const WOF_STREAM: &[u8] = b"WofCompressedData";
@@ -35,6 +35,8 @@ pub(super) struct FileParts {
     /// `$SECURITY_DESCRIPTOR`, which files of old volumes have of their own.
     pub(super) security: Option<Vec<u8>>,
     pub(super) link_target: Option<EvidencePath>,
+    /// Whether the clusters of its streams are kept, since they may be another's by now.
+    pub(super) deleted: bool,
     streams: Vec<StreamPart>,
 }
 
@@ -60,7 +62,12 @@ struct StreamPart {
     stored_clusters: u64,
     has_hole: bool,
     flags: u16,
+    /// The clusters of a deleted file's stream, holes included; `None` where it is resident.
+    runs: Option<Vec<Run>>,
 }
+
+/// Says of clusters how many are taken now, where that is known.
+pub(super) type Taken<'t> = &'t mut dyn FnMut(&Run) -> Option<u64>;
 
 impl FileParts {
     /// Forgets the file before.
@@ -72,6 +79,7 @@ impl FileParts {
         self.extended.clear();
         self.security = None;
         self.link_target = None;
+        self.deleted = false;
         self.streams.clear();
     }
 
@@ -93,7 +101,10 @@ impl FileParts {
             (kind::STANDARD_INFORMATION | kind::FILE_NAME, Body::NonResident(_)) => {
                 return Err("an attribute that is always resident is not");
             }
-            _ => self.streams.extend(StreamPart::new(attribute)),
+            _ => {
+                let part = StreamPart::new(attribute, self.deleted);
+                self.streams.extend(part);
+            }
         }
         Ok(())
     }
@@ -189,9 +200,14 @@ impl FileParts {
     pub(super) fn streams(
         &mut self,
         cluster_bytes: u64,
+        taken: Taken<'_>,
     ) -> (Vec<StreamInfo>, Option<&'static str>) {
         let mut parts = std::mem::take(&mut self.streams);
         parts.sort_by(|one, other| (&one.name, one.first_vcn).cmp(&(&other.name, other.first_vcn)));
+        let remains = match self.deleted {
+            true => remains_of(&parts, cluster_bytes, taken),
+            false => Vec::new(),
+        };
         let mut found: Vec<StreamInfo> = Vec::with_capacity(parts.len());
         let mut problem = None;
         for part in parts.drain(..) {
@@ -212,6 +228,7 @@ impl FileParts {
                     let state = self.state(part.name.as_ref(), part.flags, part.plain_bytes);
                     let mut info = StreamInfo {
                         state,
+                        remains: remains_in(&remains, part.name.as_ref()),
                         name: part.name,
                         size_bytes: part.size_bytes,
                         allocated_bytes,
@@ -221,6 +238,8 @@ impl FileParts {
                     if info.name.is_none() && self.wof().is_some() {
                         info.allocated_bytes = info.size_bytes;
                         info.sparse = false;
+                        let packed = EvidencePath::from_bytes(WOF_STREAM);
+                        info.remains = remains_in(&remains, Some(&packed));
                     }
                     found.push(info);
                 }
@@ -229,6 +248,52 @@ impl FileParts {
         self.streams = parts;
         (found, problem)
     }
+}
+
+/// What there is of each stream of a deleted file, whose parts are sorted by name and place.
+fn remains_of(
+    parts: &[StreamPart],
+    cluster_bytes: u64,
+    taken: Taken<'_>,
+) -> Vec<(Option<EvidencePath>, Remains)> {
+    let mut of_stream = |parts: &[StreamPart]| {
+        if parts.iter().all(|part| part.runs.is_none()) {
+            return Remains::Resident;
+        }
+        let needed = parts[0].size_bytes.div_ceil(cluster_bytes);
+        let (mut next, mut clusters, mut lost) = (0, 0u64, 0u64);
+        for run in parts.iter().filter_map(|part| part.runs.as_ref()).flatten() {
+            if run.vcn != next {
+                return Remains::Unknown;
+            }
+            next = run.vcn + run.clusters;
+            if run.lcn.is_none() {
+                continue;
+            }
+            let Some(count) = taken(run) else {
+                return Remains::Unknown;
+            };
+            clusters = clusters.saturating_add(run.clusters);
+            lost = lost.saturating_add(count);
+        }
+        match lost {
+            _ if next < needed => Remains::Unknown,
+            0 => Remains::Free { clusters },
+            taken => Remains::Taken { taken, clusters },
+        }
+    };
+    parts
+        .chunk_by(|one, other| one.name == other.name)
+        .map(|parts| (parts[0].name.clone(), of_stream(parts)))
+        .collect()
+}
+
+fn remains_in(
+    remains: &[(Option<EvidencePath>, Remains)],
+    name: Option<&EvidencePath>,
+) -> Option<Remains> {
+    let found = remains.iter().find(|(of, _)| of.as_ref() == name)?;
+    Some(found.1)
 }
 
 impl NamePart {
@@ -246,7 +311,7 @@ impl NamePart {
 
 impl StreamPart {
     /// `None` where the attribute is no stream.
-    fn new(attribute: &Attribute<'_>) -> Option<Self> {
+    fn new(attribute: &Attribute<'_>, keeps_runs: bool) -> Option<Self> {
         let name = stream_of(attribute)?;
         Some(match attribute.body {
             Body::Resident(content) => Self {
@@ -258,6 +323,7 @@ impl StreamPart {
                 has_hole: false,
                 // A resident stream stands as it is, whatever would be done to a longer one.
                 flags: attribute.flags & ENCRYPTED,
+                runs: None,
             },
             Body::NonResident(part) => {
                 let (mut stored_clusters, mut has_hole) = (0u64, false);
@@ -283,6 +349,10 @@ impl StreamPart {
                     stored_clusters,
                     has_hole,
                     flags: attribute.flags,
+                    runs: Some(match keeps_runs {
+                        true => part.runs().map_while(Result::ok).collect(),
+                        false => Vec::new(),
+                    }),
                 }
             }
         })

@@ -7,6 +7,10 @@
 //!
 //! The index of a directory, where it has one of its own, is shown as its stream `$I30`.
 //!
+//! What no file has is the stream `$Bitmap:$UNUSED:$CLUSTERS`, which no walk shows.
+//! Of a deleted file it is said what there still is of its bytes: by `$Bitmap`, how many of its clusters
+//! belong to others now.
+//!
 //! # Memory
 //! While a walk lasts, [`paths::BYTES_PER_ENTRY`] for each record and the bytes of its best name.
 //! After the first [`open`](Volume::open) by path, 16 bytes for each name, for as long as the
@@ -21,6 +25,7 @@
 //! Deduplicated streams, those that a cloud service keeps, and WOF from a WIM: such a stream is shown
 //! with its size, says so, and gives an error when it is opened.
 
+mod bitmap;
 mod copies;
 mod extend;
 mod extents;
@@ -29,6 +34,7 @@ mod index;
 mod packed;
 mod records;
 mod security;
+mod unused;
 mod walk;
 
 use std::{
@@ -48,16 +54,20 @@ use scelle_formats::{
 pub(crate) use self::extents::{ExtentStream, Extents};
 pub use self::file::EFS_STREAM;
 use self::{
+    bitmap::Allocation,
     file::{FileParts, WOF_STREAM, raw_bytes, stream_of},
     index::PathIndex,
     packed::{Lznt1, Packed, Wof},
     records::{Records, Room, damaged},
     security::Securities,
+    unused::{UNUSED_STREAM, Unused},
 };
 use crate::{Entry, EvidenceLoss, StreamState, Volume, VolumeInfo, VolumeKind};
 
 /// The entry of `$Volume`, which holds the label.
 const VOLUME_ENTRY: u64 = 3;
+/// The entry of `$Bitmap`.
+const BITMAP_ENTRY: u64 = 6;
 /// The entry of `$Secure`.
 const SECURE_ENTRY: u64 = 9;
 
@@ -70,6 +80,7 @@ pub struct NtfsVolume {
     records: Records,
     index: OnceLock<PathIndex>,
     securities: OnceLock<Securities>,
+    allocation: OnceLock<Allocation>,
 }
 
 impl NtfsVolume {
@@ -127,6 +138,7 @@ impl NtfsVolume {
             records,
             index: OnceLock::new(),
             securities: OnceLock::new(),
+            allocation: OnceLock::new(),
         })
     }
 
@@ -145,6 +157,15 @@ impl NtfsVolume {
         sequence: Option<u16>,
         stream: Option<&EvidencePath>,
     ) -> Result<Box<dyn ReadAt>, ReadError> {
+        let is_unused = stream.is_some_and(|stream| stream.as_bytes() == UNUSED_STREAM);
+        if number == BITMAP_ENTRY && is_unused {
+            let bitmap = self.open_number(BITMAP_ENTRY, None, None)?;
+            return Ok(Box::new(Unused::new(
+                &self.records,
+                bitmap,
+                self.clusters(),
+            )));
+        }
         let (mut room, mut more) = (Room::default(), Room::default());
         let base = self.records.read(number, &mut room)?;
         if base.header.is_extension() {
@@ -217,6 +238,19 @@ impl NtfsVolume {
         self.securities.get_or_init(|| {
             let name = EvidencePath::from_bytes(b"$SDS");
             Securities::read(self.open_number(SECURE_ENTRY, None, Some(&name)))
+        })
+    }
+
+    /// How many clusters there are, as far as there are bytes.
+    fn clusters(&self) -> u64 {
+        let stated = self.info.size_bytes.unwrap_or(0);
+        stated.min(self.records.volume.len()) / self.records.cluster_bytes
+    }
+
+    /// Which clusters are free, which is read where the first deleted file is met.
+    fn allocation(&self) -> &Allocation {
+        self.allocation.get_or_init(|| {
+            Allocation::read(self.open_number(BITMAP_ENTRY, None, None), self.clusters())
         })
     }
 

@@ -13,6 +13,7 @@ use scelle_formats::{
 
 use super::{
     NtfsVolume,
+    bitmap::Block,
     file::FileParts,
     nameless,
     records::{Records, Room, no_record},
@@ -88,6 +89,10 @@ pub(super) struct Walk<'v> {
     securities: SecurityCache,
     /// Whether it was said already why descriptors are missing.
     said_securities: bool,
+    /// The part of `$Bitmap` that was asked last.
+    block: Block,
+    /// Whether it was said already why nobody knows which clusters are free.
+    said_allocation: bool,
     /// Whether entries are shown with their details.
     with_details: bool,
 }
@@ -105,6 +110,8 @@ impl<'v> Walk<'v> {
             path: Vec::new(),
             securities: SecurityCache::default(),
             said_securities: false,
+            block: Block::default(),
+            said_allocation: false,
             with_details: true,
         }
     }
@@ -157,6 +164,7 @@ impl<'v> Walk<'v> {
         let (volume, records) = (self.volume, &self.volume.records);
         let (parts, errors) = (&mut self.parts, &mut self.errors);
         parts.clear();
+        parts.deleted = self.with_details && !record.header.in_use();
         if record.torn {
             errors.push(records.in_record(number, "its fixups don't match".into()));
         }
@@ -171,7 +179,15 @@ impl<'v> Walk<'v> {
             None => (EvidencePath::from_bytes(&nameless(number)), true),
         };
         let cluster_bytes = self.volume.records.cluster_bytes;
-        let (streams, problem) = self.parts.streams(cluster_bytes);
+        let (block, errors) = (&mut self.block, &mut self.errors);
+        let said = &mut self.said_allocation;
+        let (streams, problem) = self.parts.streams(cluster_bytes, &mut |run| {
+            let allocation = volume.allocation();
+            if !std::mem::replace(said, true) {
+                errors.extend(allocation.error().cloned());
+            }
+            allocation.taken(run.lcn?, run.clusters, block)
+        });
         if let Some(problem) = problem {
             let error = self.volume.records.in_record(number, problem.to_owned());
             self.errors.push(error);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, civil, tz::TimeZone};
 use scelle::{
     Source,
-    artefacts::{ALL, Artefact},
+    artefacts::{Artefact, usual},
     engine::{ParseSummary, Progress},
     event::{Moment, Precision, UtcNanos},
     evidence::OpenOptions,
@@ -21,6 +21,8 @@ use serde_json::json;
 use super::artefacts::find;
 use crate::sealed_output::{SealedFile, Sealing};
 
+/// Records of deleted files, out of clusters that no file has.
+const CARVED: &str = "ntfs.carved";
 /// The artefact whose records have lines in a body file.
 const BODY_ARTEFACT: &str = "ntfs.mft";
 
@@ -56,6 +58,9 @@ pub(crate) struct Args {
     /// Only these artefacts
     #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     artefact: Vec<String>,
+    /// Look for records of files in unused clusters too, which reads all of them (NTFS)
+    #[arg(long)]
+    carve: bool,
     /// The zone of local times in the evidence, as in +02:00
     #[arg(long)]
     zone: Option<Zone>,
@@ -107,11 +112,14 @@ impl FormatName {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let artefacts: Vec<&'static dyn Artefact> = match &args.artefact[..] {
+    let mut artefacts: Vec<&'static dyn Artefact> = match &args.artefact[..] {
         [] if args.format == FormatName::Bodyfile => vec![find(BODY_ARTEFACT)?],
-        [] => ALL.to_vec(),
+        [] => usual(),
         ids => ids.iter().map(|id| find(id)).collect::<Result<_>>()?,
     };
+    if args.carve && !artefacts.iter().any(|one| one.descriptor().id == CARVED) {
+        artefacts.push(find(CARVED)?);
+    }
     let recipients = args.recipients.read()?;
     let sealing = if recipients.is_empty() {
         None

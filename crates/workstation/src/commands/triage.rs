@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use scelle::{
     Collected, Destination, ReadKey, Verdict, Verification, VerifyOptions,
-    artefacts::ALL,
+    artefacts::usual,
     engine::{ParseSummary, Profile, Progress},
     event::Tlp,
     evidence::OpenOptions,
@@ -132,7 +132,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let made = terminal.watch(&progress, || {
         write(
             &sealed,
-            ALL,
+            &usual(),
             Options::default(),
             args.format,
             &timeline,

@@ -1,4 +1,5 @@
-//! `$MFT` files: a sound one, a damaged one, and one that is cut out of the middle.
+//! `$MFT` files: a sound one, a damaged one, and one that is cut out of the middle. And clusters that no
+//! file has, with records in them.
 
 use scelle_testkit::MftRecord;
 
@@ -15,18 +16,56 @@ const ARCHIVE: u32 = 0x20;
 const DATA: u32 = 0x80;
 
 pub(super) fn recipes() -> Vec<Recipe> {
-    [
+    let tables = [
         ("$MFT", sound()),
         ("$MFT-damaged", damaged()),
         ("middle.bin", middle()),
+    ];
+    let [plain, torn, odd] = unused();
+    let unused = [
+        ("plain-$UNUSED", plain),
+        ("damaged-$UNUSED", torn),
+        ("odd-$UNUSED", odd),
+    ];
+    let of = |artefact, samples: [(&'static str, Vec<u8>); 3]| {
+        samples.map(|(name, bytes)| Recipe {
+            artefact,
+            name,
+            bytes,
+        })
+    };
+    [of("ntfs.mft", tables), of("ntfs.carved", unused)].concat()
+}
+
+/// Unused clusters: with whole records; with a torn one and a cut one; with records at odd sectors, one
+/// that extends another, one of 4 KiB, and text that begins as a record does.
+fn unused() -> [Vec<u8>; 3] {
+    let old = file(77, 3, ROOT, "old plan.txt").resident(DATA, "", b"what it held");
+    let folder = directory(78, 4, MftRecord::reference(77, 9), "old folder");
+    let plain = [
+        old.build(1024),
+        vec![0; 1536],
+        folder.deleted().build(1024),
+        b"text".repeat(100),
     ]
-    .into_iter()
-    .map(|(name, bytes)| Recipe {
-        artefact: "ntfs.mft",
-        name,
-        bytes,
-    })
-    .collect()
+    .concat();
+    let mut torn = old.build(1024);
+    torn[1022] ^= 0xFF;
+    let mut damaged = [torn, old.build(1024)].concat();
+    damaged.truncate(1900);
+    let more = MftRecord::new(79, 1)
+        .extension_of(MftRecord::reference(77, 3))
+        .resident(DATA, "stream", b"more");
+    let odd = [
+        old.build(4096),
+        vec![b'x'; 512],
+        more.build(1024),
+        b"FILE this is none".to_vec(),
+        vec![0; 495],
+        b"FILE0 too short".to_vec(),
+    ]
+    .concat();
+    [plain, damaged, odd]
 }
 
 fn units(name: &str) -> Vec<u16> {

@@ -39,6 +39,7 @@
 //! - As for `scelle_formats::ntfs`.
 //! - wiki.sleuthkit.org, "Body file", and what `fls -m /` prints, for the lines of a body file.
 
+pub mod carved;
 mod entry;
 mod gather;
 mod names;
@@ -99,6 +100,7 @@ impl Artefact for Mft {
         // The mirror holds the first records again; only its name tells it apart.
         candidate.is_unnamed()
             && !candidate.path.name().eq_ignore_ascii_case(b"$MFTMirr")
+            && !carved::is_copy(candidate)
             && record_bytes(candidate.head())
                 .is_some_and(|bytes| bytes as u64 <= candidate.size_bytes)
     }
