@@ -58,6 +58,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("fs.exfat", disk_images::exfat),
         Decoder::new("fs.ext4", disk_images::ext4),
         Decoder::new("bundle.encrypted", encrypted::any),
+        Decoder::new("bundle.stamp", stamp),
     ]);
     all
 }
@@ -85,6 +86,13 @@ fn parse(artefact: &dyn Artefact, data: &[u8]) {
         artefact.descriptor().id,
         data.len()
     );
+}
+
+/// A time-stamp over a signature: sound, or a sentence that says why not.
+fn stamp(data: &[u8]) {
+    if let Err(what) = scelle_bundle::stamp_time(data, b"a signature") {
+        assert!(!what.is_empty());
+    }
 }
 
 /// The text form of names: exact both ways, or refused.

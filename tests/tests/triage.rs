@@ -83,6 +83,7 @@ fn a_folder_becomes_a_bundle_and_a_timeline() {
             "signers",
             "through",
             "signed_at",
+            "timestamp",
             "deployment",
             "vouched_by",
             "files",

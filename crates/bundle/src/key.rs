@@ -166,6 +166,13 @@ impl SealKey {
             .map_err(bad)
     }
 
+    /// Makes no signature that claims to be older than this time, in seconds since 1970.
+    #[must_use]
+    pub fn not_before(mut self, time: u32) -> Self {
+        self.not_before = self.not_before.max(time);
+        self
+    }
+
     /// The key's fingerprint, in upper-case hex.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.secret.primary_key)

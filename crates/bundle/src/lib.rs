@@ -26,6 +26,7 @@ mod resume;
 mod salvage;
 mod seal;
 mod self_signed;
+mod stamp;
 mod stored;
 mod text;
 mod trust;
@@ -46,10 +47,11 @@ pub use records::{
 };
 pub use salvage::{Salvage, salvage};
 pub use seal::Sealed;
+pub use stamp::{AskTime, STAMP_LIMIT, StampAuthority, StampRequest, Stamper, stamp_time};
 pub use text::grouped;
 pub use trust::Terms;
 pub use verify::{
-    Problem, Scope, Signer, Verdict, Verification, VerifyOptions, verify, verify_bag,
+    Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify, verify_bag,
     verify_encrypted,
 };
 pub use writer::{Added, BundleWriter, Listener, Logged, Options, Source, Stream};

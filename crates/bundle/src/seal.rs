@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use scelle_formats::{Digests, Hasher};
 
 use crate::{
-    Act, BundleWriter, Error, FORMAT, Output,
+    Act, BundleWriter, Error, FORMAT, Output, StampRequest, Stamper,
     archive::Kind,
     codec::Method,
     file_line::FileLine,
@@ -34,6 +35,8 @@ pub struct Sealed {
     pub losses: u64,
     /// Bytes of the archive.
     pub archive_bytes: u64,
+    /// The time-stamp, where one was asked for: its time, or why there is none.
+    pub stamp: Option<Result<Timestamp, String>>,
 }
 
 impl<W: Output> BundleWriter<W> {
@@ -64,6 +67,10 @@ impl<W: Output> BundleWriter<W> {
             Method::Store,
             signature.as_bytes(),
         )?;
+        let stamp = match self.options.stamp.take() {
+            Some(stamper) => Some(self.stamp(stamper, &signer, signature.as_bytes())?),
+            None => None,
+        };
         let (out, archive_bytes) = self
             .archive
             .finish(files.lines(), |line| Ok(parse(line)?.member))?;
@@ -78,14 +85,42 @@ impl<W: Output> BundleWriter<W> {
                 bytes: self.payload_bytes,
                 losses: self.losses,
                 archive_bytes,
+                stamp,
             },
             out,
         ))
     }
 
+    /// Asks for the time of the signature. A service that gives none keeps nothing from being sealed.
+    fn stamp(
+        &mut self,
+        stamper: Stamper,
+        signer: &str,
+        signature: &[u8],
+    ) -> Result<Result<Timestamp, String>, Error> {
+        let request = StampRequest::new(signature)?;
+        let answer = (stamper.ask)(&request).and_then(|answer| request.accept(&answer));
+        let (text, stamp) = match answer {
+            Ok(answer) => answer,
+            Err(what) => return Ok(Err(format!("{}: {what}", stamper.service))),
+        };
+        let name = format!("signatures/{signer}.tsr");
+        self.archive.put_bytes(&name, Method::Store, &text)?;
+        Ok(Ok(stamp.time))
+    }
+
     /// Writes what stands between the payload and the seal; gives the lines of the files.
     fn close(&mut self) -> Result<Compressed, Error> {
         let name = self.options.name.clone();
+        if let Some(service) = self.options.stamp.as_ref().map(|one| one.service.clone()) {
+            // The answer comes when nothing can be written any more: that it was asked for is sealed.
+            self.act(&Act {
+                action: "ask-time",
+                subject: &service,
+                way: Some("rfc3161"),
+                detail: None,
+            });
+        }
         self.act(&Act {
             action: "finish",
             subject: &name,

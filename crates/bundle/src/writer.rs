@@ -13,7 +13,7 @@ use scelle_evidence::{Entry, StreamState};
 use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
-    Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey,
+    Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey, Stamper,
     archive::{Archive, Kind, from_io, to_io},
     checkpoint::{self, Head, Since, TEXT_LIMIT},
     codec::{Block, Method},
@@ -51,6 +51,8 @@ pub struct Options {
     pub checkpoint_time: Duration,
     /// Hears of each checkpoint once it is on the device, with all before it.
     pub logged: Option<Listener>,
+    /// Who is asked for the time of the seal.
+    pub stamp: Option<Stamper>,
 }
 
 /// Hears of checkpoints.
@@ -79,6 +81,7 @@ impl Options {
             checkpoint_bytes: 64 << 20,
             checkpoint_time: Duration::from_secs(30),
             logged: None,
+            stamp: None,
         }
     }
 }

@@ -22,7 +22,7 @@ use scelle_evidence::{Entry, EvidenceLoss, Volume, VolumeKind};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
 
 use crate::{
-    Source, open_file, own_program,
+    Source, StampService, open_file, own_program,
     resume::{Known, SideFile},
 };
 
@@ -59,6 +59,8 @@ pub struct Order {
     pub recipients: Vec<Recipient>,
     /// Of a prepared collector: what it says of itself.
     pub prepared: Option<PreparedRun>,
+    /// Who is asked for the time of the seal.
+    pub timestamp: Option<StampService>,
 }
 
 /// What the bundle of a prepared collector says of it.
@@ -88,6 +90,7 @@ impl Order {
             checkpoint_bytes: None,
             recipients: Vec::new(),
             prepared: None,
+            timestamp: None,
         }
     }
 }
@@ -142,6 +145,8 @@ pub struct Collected {
     pub files: u64,
     /// Payload bytes, before compression.
     pub bytes: u64,
+    /// The time-stamp, where one was asked for: its time, or why there is none.
+    pub stamp: Option<Result<Timestamp, String>>,
     /// How many losses there were.
     pub losses: u64,
     /// The first of them, as lines of the ledger.
@@ -259,6 +264,7 @@ pub(crate) fn options(
     let mut options = Options::new(order.name, collection, key);
     options.compression = order.compression;
     options.incident = order.incident;
+    options.stamp = order.timestamp.map(StampService::stamper);
     options.checkpoint_bytes = order.checkpoint_bytes.unwrap_or(options.checkpoint_bytes);
     options.logged = side.map(|side| -> Listener { Box::new(move |logged| side.write(logged)) });
     Ok(options)
@@ -391,6 +397,7 @@ pub(crate) fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Cover
         payload: sealed.payload,
         session_key: None,
         signer: sealed.signer,
+        stamp: sealed.stamp,
         files: sealed.files,
         bytes: sealed.bytes,
         losses: sealed.losses + structural,

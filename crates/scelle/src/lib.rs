@@ -50,6 +50,7 @@ mod prepared;
 mod program;
 mod resume;
 mod source;
+mod stamp;
 mod verify;
 
 pub use scelle_artefacts as artefacts;
@@ -73,13 +74,15 @@ pub use prepared::{
 pub use program::own_program;
 pub use resume::{resume, salvage};
 pub use scelle_bundle::{
-    Certificate, DecryptKey, Recipient, SealKey, Verdict, Verification, VerifyOptions,
+    Certificate, DecryptKey, Recipient, SealKey, StampAuthority, Verdict, Verification,
+    VerifyOptions,
 };
 pub use scelle_parallel::use_threads;
 pub use source::{
     BundleFacts, OpenError, Source, open, open_file, open_input, open_with, open_with_key,
     show_loss,
 };
+pub use stamp::{StampAddressError, StampService};
 #[cfg(feature = "extract")]
 pub use verify::extract;
 pub use verify::{VerifyError, verify, verify_with_key};

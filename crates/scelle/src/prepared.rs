@@ -73,6 +73,8 @@ pub struct PreparedPlan {
     pub profile: Profile,
     /// The most that is collected.
     pub limits: Limits,
+    /// The time-stamping service that is asked for the time of the seal.
+    pub timestamp: Option<String>,
     /// Whether the bundle may lie on what is collected.
     pub allow_source_volume: bool,
     /// Whom bundles are encrypted for.

@@ -223,6 +223,7 @@ pub fn resume(
             bytes: checked.bytes,
             losses: covered.losses,
             archive_bytes: scelle_formats::ReadAt::len(&written),
+            stamp: checked.stamp.map(|stamp| Ok(stamp.time)),
         };
         let structural = source.evidence().losses.len() + plan.losses.len();
         let collected = collect::collected(sealed, structural as u64, Vec::new());

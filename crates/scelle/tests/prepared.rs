@@ -29,6 +29,7 @@ fn plan() -> PreparedPlan {
         source: "/evidence".into(),
         profile: Profile::load("minimal").expect("built in"),
         limits: Limits::default(),
+        timestamp: None,
         allow_source_volume: false,
         recipients: Vec::new(),
     }

@@ -18,6 +18,7 @@ use crate::{
     names,
     reader::{ArchiveReader, Member},
     records::AuditChain,
+    stamp::STAMP_LIMIT,
     text::hex,
 };
 
@@ -90,14 +91,22 @@ impl Check<'_> {
         let manifest = read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT)
             .ok_or_else(|| "without its tag manifest nothing can be checked".to_owned())?;
         let signers = self.read_signers(&tags);
-        let signature = tags
-            .last()
-            .filter(|member| member.name.starts_with("signatures/"))
-            .and_then(|member| Some((&*member.name, read(&member.name, ARMOUR_LIMIT)?)));
+        let sealing = |ending: &str, limit: u64| {
+            let mut found = tags.iter().rev().filter(|member| {
+                member.name.starts_with("signatures/") && member.name.ends_with(ending)
+            });
+            let member = found.next()?;
+            Some((&*member.name, read(&member.name, limit)?))
+        };
+        let signature = sealing(".asc", ARMOUR_LIMIT);
+        let signature = signature.as_ref().map(|(name, text)| (*name, &text[..]));
+        if let Some((name, text)) = sealing(".tsr", STAMP_LIMIT) {
+            tags::check_stamp((name, &text), signature, verification, self.problems);
+        }
         let signer = tags::check_seal(
             &Seal {
                 manifest: &manifest,
-                signature: signature.as_ref().map(|(name, text)| (*name, &text[..])),
+                signature,
                 signers: &signers,
             },
             verification,

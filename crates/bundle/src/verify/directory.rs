@@ -14,8 +14,8 @@ use super::{
     tags::{self, Seal},
 };
 use crate::{
-    Certificate, cut::is_signer, file_line::FileLine, key::ARMOUR_LIMIT, names, salvage, text::hex,
-    writer::SIGNER,
+    Certificate, cut::is_signer, file_line::FileLine, key::ARMOUR_LIMIT, names, salvage,
+    stamp::STAMP_LIMIT, text::hex, writer::SIGNER,
 };
 
 const STEP_BYTES: usize = 1 << 20;
@@ -42,12 +42,17 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
             })
             .collect()
     });
-    let signature = bag.signature();
+    let signature = bag.sealing(".asc", ARMOUR_LIMIT);
+    let stamp = bag.sealing(".tsr", STAMP_LIMIT);
+    let sealed = signature.as_ref().map(|(name, text)| (&**name, &text[..]));
+    if let Some((name, text)) = &stamp {
+        tags::check_stamp((name, text), sealed, &mut verification, &problems);
+    }
     let signer = manifest.as_ref().and_then(|manifest| {
         tags::check_seal(
             &Seal {
                 manifest,
-                signature: signature.as_ref().map(|(name, text)| (&**name, &text[..])),
+                signature: sealed,
                 signers: &signers,
             },
             &mut verification,
@@ -79,7 +84,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
         &problems,
     );
     known.insert(names::folded_key(tags::TAG_MANIFEST));
-    if let Some((name, _)) = &signature {
+    for (name, _) in [&signature, &stamp].into_iter().flatten() {
         known.insert(names::folded_key(name));
     }
     bag.check_extra(folder, "", &known);
@@ -155,17 +160,18 @@ impl Bag<'_> {
         }
     }
 
-    fn signature(&self) -> Option<(String, Vec<u8>)> {
+    /// The file of that ending in `signatures/`, and its name.
+    fn sealing(&self, ending: &str, limit: u64) -> Option<(String, Vec<u8>)> {
         let mut found = Vec::new();
         for name in self.list(&self.folder.join("signatures"), "signatures/") {
             let name = name.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".asc") {
+            if name.ends_with(ending) {
                 found.push(format!("signatures/{name}"));
             }
         }
         // Any other is one that nothing lists.
         let name = found.into_iter().min()?;
-        let text = self.read(&name, ARMOUR_LIMIT)?;
+        let text = self.read(&name, limit)?;
         Some((name, text))
     }
 

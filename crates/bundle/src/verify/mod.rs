@@ -14,12 +14,14 @@ mod unfinished;
 
 use std::{fmt, path::Path, sync::Mutex};
 
+use jiff::Timestamp;
 use pgp::composed::SignedPublicKey;
 use scelle_formats::ReadAt;
 
 use crate::{
-    Certificate, Ciphertext, Deployment, Error, SessionKey,
+    Certificate, Ciphertext, Deployment, Error, SessionKey, StampAuthority,
     key::{fingerprint, user_id},
+    stamp::Stamp,
     text::written_hash,
     trust::Trust,
 };
@@ -34,6 +36,8 @@ pub struct VerifyOptions {
     pub trust: Vec<Certificate>,
     /// Certificates, or newer copies of them, in which revocations stand. They vouch for nobody.
     pub revocations: Vec<Certificate>,
+    /// Certificates of time-stamping services, or of who issued them.
+    pub authorities: Vec<StampAuthority>,
     /// The root that the operator wrote down (BLAKE3 or SHA-256), in any grouping.
     pub root: Option<String>,
     /// Check only this payload member, and what vouches for it.
@@ -101,6 +105,18 @@ impl Signer {
     }
 }
 
+/// What a time-stamp says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    /// When the signature existed, at the latest.
+    pub time: Timestamp,
+    /// Who says so, as its certificate calls it.
+    pub service: String,
+    /// Whether one of [`VerifyOptions::authorities`] stands behind it, or why none does; `None` where
+    /// none was named, and so nobody does.
+    pub trusted: Option<Result<(), String>>,
+}
+
 /// What was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -136,6 +152,8 @@ pub struct Verification {
     pub signed_at: Option<u32>,
     /// The keys between the signer and the certificate that vouches: of a deployment.
     pub through: Vec<Signer>,
+    /// The time-stamp over the signature, where there is one.
+    pub stamp: Option<Stamped>,
     /// The deployment and the run of a prepared collector, as the bundle says.
     pub deployment: Option<Deployment>,
     /// What vouches: `root`, or fingerprints of trusted certificates.
@@ -147,6 +165,7 @@ pub struct Verification {
     /// Of a salvage: what is vouched for, and what is missing.
     notes: Vec<String>,
     is_salvage: bool,
+    read_stamp: Option<Stamp>,
 }
 
 impl Verification {
@@ -162,7 +181,9 @@ impl Verification {
             signers: Vec::new(),
             signed_at: None,
             through: Vec::new(),
+            stamp: None,
             deployment: None,
+            read_stamp: None,
             vouched_by: Vec::new(),
             files: 0,
             bytes: 0,
@@ -289,9 +310,23 @@ fn conclude(
             problems.note(format!("the root is {have}, and not {wanted}"));
         }
     }
+    let mut at = verification.signed_at;
+    if let Some(stamp) = verification.read_stamp.take() {
+        let asked = !options.authorities.is_empty();
+        let trusted = asked.then(|| stamp.check_by(&options.authorities));
+        if trusted == Some(Ok(())) {
+            // The seal was there by then, whatever the host's clock claims.
+            at = u32::try_from(stamp.time.as_second()).ok();
+        }
+        verification.stamp = Some(Stamped {
+            time: stamp.time,
+            service: stamp.service(),
+            trusted,
+        });
+    }
     let mut why_not = Vec::new();
     if let Some(signer) = signer
-        && let Some(at) = verification.signed_at
+        && let Some(at) = at
         && !options.trust.is_empty()
     {
         let trust = Trust {

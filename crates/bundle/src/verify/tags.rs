@@ -7,7 +7,7 @@ use scelle_formats::Digests;
 use super::{Problems, Signer, Verification};
 use crate::{
     Certificate, Collection, FORMAT, VerifyOptions, cut::signer_name, reader::Member, salvage,
-    text::hex, writer::SIGNER,
+    stamp::Stamp, text::hex, writer::SIGNER,
 };
 
 /// The most bytes that each file which is read whole may have.
@@ -93,6 +93,11 @@ impl Order {
                     self.signatures = 1;
                     Ok(())
                 }
+                // That it bears the signature's name is checked with what it says.
+                (true, 1) if name.starts_with("signatures/") && name.ends_with(".tsr") => {
+                    self.signatures = 2;
+                    Ok(())
+                }
                 _ => Err(WRONG.into()),
             };
         }
@@ -135,7 +140,7 @@ impl Order {
     pub(super) fn finish(&self) -> Result<(), &'static str> {
         if self.salvaged.wants_signature {
             Err("a salvaged checkpoint lacks its signature")
-        } else if self.signatures == 1 {
+        } else if self.signatures > 0 {
             Ok(())
         } else if self.has_manifest {
             Err("the signature is missing")
@@ -218,6 +223,26 @@ pub(super) fn check_seal(
     }
     verification.signers.push(Signer::of(&certificate.own));
     Some(certificate.clone())
+}
+
+/// Checks a time-stamp over the signature.
+pub(super) fn check_stamp(
+    (name, text): (&str, &[u8]),
+    signature: Option<(&str, &[u8])>,
+    verification: &mut Verification,
+    problems: &Problems,
+) {
+    let Some((signed, signature)) = signature else {
+        return;
+    };
+    if name.strip_suffix(".tsr") != signed.strip_suffix(".asc") {
+        problems.of(name, "it bears another name than the signature");
+        return;
+    }
+    match Stamp::read(text, signature) {
+        Ok(stamp) => verification.read_stamp = Some(stamp),
+        Err(what) => problems.of(name, format!("the time-stamp is not sound: {what}")),
+    }
 }
 
 /// Compares the tag manifest with what the tag files hash to, in writing order; there is no hash

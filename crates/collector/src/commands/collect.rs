@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Certificate, Collected, Destination, Order, Recipient, SealKey, Source,
+    Certificate, Collected, Destination, Order, Recipient, SealKey, Source, StampService,
     bundle::{Compression, grouped},
     engine::{
         Plan, Profile, Progress, Step,
@@ -93,6 +93,10 @@ pub struct Choices {
     /// The certificate of that key, with what others certified of it; it travels in the bundle
     #[arg(long, value_name = "CERT.asc", requires = "sign_with")]
     pub certificate: Option<PathBuf>,
+    /// Have this RFC 3161 service (http://…) state the time of the seal; it sees a hash, and a
+    /// service that does not answer keeps nothing from being sealed
+    #[arg(long, value_name = "URL")]
+    pub timestamp: Option<StampService>,
     /// How evidence is compressed; `unzip` can't read zstd
     #[arg(long, value_enum, default_value_t = CompressionName::Deflate)]
     pub compression: CompressionName,
@@ -230,6 +234,7 @@ pub fn collect(
             recipients,
             checkpoint_bytes: course.checkpoint_bytes,
             prepared: None,
+            timestamp: choices.timestamp.clone(),
         };
         Ok(match destination {
             Destination::File { path, .. } if course.resume => {
@@ -238,6 +243,9 @@ pub fn collect(
             destination => scelle::collect(source, &plan, order, destination, &progress)?,
         })
     })?;
+    if let Some(Err(what)) = &collected.stamp {
+        terminal.warn(format!("there is no time-stamp: {what}"));
+    }
     if collected.files == 0 {
         terminal.warn(
             "nothing was collected: no pattern of the profile matches; `--profile everything` \
@@ -441,7 +449,7 @@ pub fn describe(collected: &Collected, tlp: Tlp, terminal: &Terminal) -> Vec<Str
         .path
         .as_deref()
         .map_or("standard output".into(), Path::to_string_lossy);
-    vec![
+    let mut lines = vec![
         format!("{}{path}", head("Bundle")),
         format!(
             "{}{} files, {}, {} losses",
@@ -454,7 +462,11 @@ pub fn describe(collected: &Collected, tlp: Tlp, terminal: &Terminal) -> Vec<Str
         format!("{}{}", head("Root"), grouped(&collected.root)),
         format!("{}{}", head("  SHA-256"), grouped(&collected.root_sha256)),
         format!("{}{}", head("Payload"), grouped(&collected.payload)),
-    ]
+    ];
+    if let Some(Ok(time)) = &collected.stamp {
+        lines.push(format!("{}{time}", head("Time-stamp")));
+    }
+    lines
 }
 
 /// Tells of each loss, the first ones at least.

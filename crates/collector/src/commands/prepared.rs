@@ -72,6 +72,7 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
             key: Some(key),
             recipients: prepared.recipients(),
             prepared: Some(said),
+            timestamp: plan.timestamp.as_deref().map(str::parse).transpose()?,
             ..Order::new(name, tlp, plan.source.clone())
         };
         Ok(if args.resume {
@@ -121,6 +122,7 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
         ("At most", most.join(", ")),
         ("Label", plan.tlp.clone()),
         ("Readable by", reading),
+        ("Time from", plan.timestamp.clone().unwrap_or_default()),
         ("Into", path.display().to_string()),
         ("Valid until", time(plan.until)),
         ("Plan", prepared.plan_blake3.clone()),

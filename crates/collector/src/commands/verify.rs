@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use scelle::{
-    Certificate, Verdict, Verification, VerifyOptions,
+    Certificate, StampAuthority, Verdict, Verification, VerifyOptions,
     bundle::{Scope, Signer, grouped},
     engine::{Progress, profile::show_size},
 };
@@ -35,6 +35,9 @@ pub struct Args {
     /// A certificate, or a newer copy of one, in which a revocation stands; it vouches for nobody
     #[arg(long, value_name = "CERT.asc", requires = "trust")]
     revocations: Vec<PathBuf>,
+    /// The certificate (PEM or DER) of the time-stamping service that is trusted, or of its issuer
+    #[arg(long, value_name = "CERT.pem")]
+    tsa_cert: Vec<PathBuf>,
     /// The root hash that was written down; blanks and case do not matter
     #[arg(long, value_name = "HASH")]
     root: Option<String>,
@@ -53,6 +56,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let options = VerifyOptions {
         trust: read_certificates(&args.trust)?,
         revocations: read_certificates(&args.revocations)?,
+        authorities: read_authorities(&args.tsa_cert)?,
         root: args.root.clone(),
         member: args.member.clone(),
     };
@@ -76,6 +80,16 @@ fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
         Certificate::read(&bytes).with_context(reading)
     };
     paths.iter().map(read).collect()
+}
+
+fn read_authorities(paths: &[PathBuf]) -> Result<Vec<StampAuthority>> {
+    let mut read = Vec::new();
+    for path in paths {
+        let reading = || format!("reading the certificate {}", path.display());
+        let bytes = fs::read(path).with_context(reading)?;
+        read.extend(StampAuthority::read(&bytes).with_context(reading)?);
+    }
+    Ok(read)
 }
 
 /// Prints an answer.
@@ -134,6 +148,18 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
             head("Signed at")
         ))?;
     }
+    if let Some(stamp) = &report.stamp {
+        let trust = match &stamp.trusted {
+            Some(Ok(())) => "trusted".to_owned(),
+            Some(Err(why)) => format!("not trusted: {why}"),
+            None => "not trusted: name the service's certificate with --tsa-cert".to_owned(),
+        };
+        let (time, service) = (&stamp.time, &stamp.service);
+        terminal.line(format!(
+            "{}{time}, by {service} ({trust})",
+            head("Time-stamp")
+        ))?;
+    }
     for voucher in &report.vouched_by {
         let by = match voucher.as_str() {
             "root" => "the root hash that was given",
@@ -172,6 +198,11 @@ pub fn object(report: &Verification) -> serde_json::Value {
         "signers": list(&report.signers),
         "through": list(&report.through),
         "signed_at": signed_at(report).map(|at| at.to_string()),
+        "timestamp": report.stamp.as_ref().map(|stamp| json!({
+            "time": stamp.time.to_string(),
+            "service": stamp.service,
+            "trusted": stamp.trusted == Some(Ok(())),
+        })),
         "deployment": deployment.map(|one| json!({ "number": one.number, "run": one.run })),
         "vouched_by": report.vouched_by,
         "files": report.files,

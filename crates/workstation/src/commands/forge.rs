@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::{Span, Timestamp};
 use scelle::{
-    PlannedRecipient, PreparedPlan,
+    PlannedRecipient, PreparedPlan, StampService,
     engine::{
         Profile,
         profile::{Limits, parse_size},
@@ -79,6 +79,9 @@ pub(crate) struct Args {
     /// Take no file larger than this
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_file: Option<u64>,
+    /// Have this RFC 3161 service (http://…) state the time of the seal
+    #[arg(long, value_name = "URL")]
+    timestamp: Option<StampService>,
     /// Let it write onto what it collects, over what may be evidence
     #[arg(long)]
     allow_source_volume: bool,
@@ -156,6 +159,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             .unwrap_or_else(|| args.machine.source().to_owned()),
         profile,
         limits,
+        timestamp: args.timestamp.as_ref().map(|one| one.address().to_owned()),
         allow_source_volume: args.allow_source_volume,
         recipients: vec![PlannedRecipient {
             fingerprint: team.fingerprint.clone(),

@@ -1,0 +1,221 @@
+//! Time-stamps over the seal, of OpenSSL's service.
+
+mod common;
+
+use std::{fs, io::Read as _, path::Path};
+
+use common::{PLAN_DATE, item, options, write_with};
+use scelle_bundle::{
+    Certificate, SealKey, StampAuthority, Stamper, Terms, Verdict, Verification, VerifyOptions,
+    stamp_time, verify,
+};
+use scelle_formats::Bytes;
+use scelle_testkit::{TimeService, has_tool};
+
+const RSA: &[&str] = &["-newkey", "rsa:2048"];
+const EC: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const DAY: u32 = 86_400;
+
+fn authority(service: &TimeService, name: &str) -> Vec<StampAuthority> {
+    let bytes = fs::read(service.path(name)).expect("readable");
+    StampAuthority::read(&bytes).expect("certificates")
+}
+
+fn ask(archive: &[u8], authorities: Vec<StampAuthority>, trust: Vec<Certificate>) -> Verification {
+    let options = VerifyOptions {
+        authorities,
+        trust,
+        ..VerifyOptions::default()
+    };
+    verify(&Bytes(archive), &options).expect("an answer")
+}
+
+/// A bundle of that key, stamped with whatever `answer` makes of the question.
+fn stamped(
+    key: Option<SealKey>,
+    answer: impl FnOnce(&[u8]) -> Result<Vec<u8>, String> + Send + 'static,
+) -> (Option<Result<String, String>>, Vec<u8>) {
+    let mut options = options("stamped");
+    options.key = key.unwrap_or(options.key);
+    options.stamp = Some(Stamper {
+        service: "http://tsa.example.org".into(),
+        ask: Box::new(move |request| answer(request.der())),
+    });
+    let (sealed, archive) = write_with(options, &[item(b"a", b"evidence".to_vec())]);
+    let said = sealed.stamp.map(|said| said.map(|time| time.to_string()));
+    (said, archive)
+}
+
+/// The signature and the time-stamp, as files.
+fn unpack(archive: &[u8], folder: &Path) -> [std::path::PathBuf; 2] {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(archive)).expect("an archive");
+    let names: Vec<String> = zip
+        .file_names()
+        .map(|name| name.expect("text").into_owned())
+        .collect();
+    [".asc", ".tsr"].map(|ending| {
+        let name = names
+            .iter()
+            .find(|name| name.contains("signatures/") && name.ends_with(ending))
+            .expect("there");
+        let mut bytes = Vec::new();
+        let mut member = zip.by_name(name).expect("there");
+        member.read_to_end(&mut bytes).expect("readable");
+        let path = folder.join(format!("seal{ending}"));
+        fs::write(&path, bytes).expect("written");
+        path
+    })
+}
+
+#[test]
+fn a_service_dates_the_seal_and_every_bit_counts() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, key, digest, ess) in [
+        ("rsa", RSA, "sha256", "sha1"),
+        ("ec", EC, "sha384", "sha256"),
+    ] {
+        let service = TimeService::make(&folder.path().join(name), key, digest, ess);
+        let other = TimeService::make(&folder.path().join(format!("{name}-2")), key, digest, ess);
+        let (ca, own) = (
+            authority(&service, "ca.pem"),
+            authority(&service, "tsa.pem"),
+        );
+        let path = service.path(".");
+        let answering = TimeService::at(&path);
+        let (said, archive) = stamped(None, move |query| Ok(answering.answer(query)));
+        let time = said.expect("asked for").expect("given");
+        let answer = ask(&archive, ca, vec![]);
+        assert_eq!(
+            answer.verdict,
+            Verdict::SignerUnknown,
+            "{:?}",
+            answer.problems
+        );
+        assert!(answer.problems.is_empty());
+        let told = answer.stamp.expect("a time-stamp");
+        assert_eq!(
+            (told.trusted, &*told.service),
+            (Some(Ok(())), "CN=time service")
+        );
+        assert_eq!(told.time.to_string(), time);
+        // The service's own certificate is enough; nobody's, or another's with the same name, is not.
+        let told = ask(&archive, own, vec![]).stamp.expect("a time-stamp");
+        assert_eq!(told.trusted, Some(Ok(())));
+        let told = ask(&archive, vec![], vec![]).stamp.expect("a time-stamp");
+        assert_eq!(told.trusted, None);
+        let told = ask(&archive, authority(&other, "ca.pem"), vec![]).stamp;
+        let why = told.and_then(|told| told.trusted).expect("asked for");
+        assert!(why.expect_err("another's").contains("CN=time CA"));
+
+        // OpenSSL's own opinion of the file.
+        let [signature, stamp] = unpack(&archive, folder.path());
+        service.check(&stamp, &signature);
+        let (text, data) = (
+            fs::read(stamp).expect("ok"),
+            fs::read(signature).expect("ok"),
+        );
+        stamp_time(&text, &data).expect("sound");
+        assert!(stamp_time(&text, b"another signature").is_err());
+        for bit in 0..text.len() * 8 {
+            let mut changed = text.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let at = bit / 8;
+            assert!(
+                stamp_time(&changed, &data).is_err(),
+                "{name}: bit {bit} (byte {at})"
+            );
+        }
+        for cut in 0..text.len() {
+            assert!(
+                stamp_time(&text[..cut], &data).is_err(),
+                "{name}: cut at {cut}"
+            );
+        }
+        let at = archive
+            .windows(text.len())
+            .position(|window| window == text);
+        let mut changed = archive.clone();
+        changed[at.expect("stored") + text.len() / 2] ^= 1;
+        assert_eq!(ask(&changed, vec![], vec![]).verdict, Verdict::Broken);
+    }
+}
+
+#[test]
+fn an_answer_that_is_none_keeps_nothing_from_being_sealed() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = TimeService::make(folder.path(), EC, "sha256", "sha256");
+    let (_, first) = stamped(None, move |query| Ok(service.answer(query)));
+    let [_, old] = unpack(&first, folder.path());
+    let old = fs::read(old).expect("readable");
+    for (answer, reason) in [
+        (Err("no route".to_owned()), "no route"),
+        (Ok(b"<html>".to_vec()), "can't be read"),
+        // `TimeStampResp` with status 2, rejection.
+        (
+            Ok(vec![0x30, 5, 0x30, 3, 2, 1, 2]),
+            "refused, with status 2",
+        ),
+        (Ok(old), "over something else"),
+    ] {
+        let (said, archive) = stamped(None, |_| answer);
+        let why = said.expect("asked for").expect_err("none");
+        assert!(
+            why.contains(reason) && why.contains("http://tsa.example.org"),
+            "{why}"
+        );
+        let answer = ask(&archive, vec![], vec![]);
+        assert_eq!(
+            answer.verdict,
+            Verdict::SignerUnknown,
+            "{:?}",
+            answer.problems
+        );
+        assert_eq!(answer.stamp, None);
+    }
+}
+
+/// A host whose clock is fast seals, by its word, when its deployment is over; a time-stamp says better.
+#[test]
+fn a_time_stamp_is_believed_before_the_clock_of_the_host() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = TimeService::make(folder.path(), EC, "sha256", "sha256");
+    let ca = authority(&service, "ca.pem");
+    let key = |created| SealKey::generate("key", created).expect("a key");
+    let (case, deployment) = (key(PLAN_DATE), key(PLAN_DATE));
+    let terms = Terms {
+        lasts_seconds: Some(DAY),
+        may_certify: true,
+    };
+    let certified = case
+        .certify(&deployment.public(), &terms)
+        .expect("certified");
+    let deployment = deployment.with_certificate(certified).expect("its own");
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = since.expect("after 1970").as_secs() as u32;
+    // A signature can't be older than its key, so the run's key has the date of the plan.
+    let run = key(PLAN_DATE)
+        .not_before(now + 2 * DAY)
+        .certified_by(&deployment);
+    let (_, archive) = stamped(Some(run.expect("certified")), move |query| {
+        Ok(service.answer(query))
+    });
+    let trust = vec![case.public()];
+    let answer = ask(&archive, vec![], trust.clone());
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{:?}",
+        answer.problems
+    );
+    let answer = ask(&archive, ca, trust);
+    assert_eq!(answer.verdict, Verdict::Sealed, "{:?}", answer.problems);
+}

@@ -1,0 +1,63 @@
+//! Time-stamps, as users ask for them.
+
+mod support;
+
+use std::fs;
+
+use scelle_testkit::{TimeService, has_tool};
+use support::{run_scelle, text, windows_folder};
+
+#[test]
+fn a_bundle_is_dated_by_a_service() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    windows_folder(&folder.path().join("source"));
+    let key = ["-newkey", "rsa:2048"];
+    let service = TimeService::make(&folder.path().join("tsa"), &key, "sha256", "sha1");
+    let ca = text(&service.path("ca.pem"));
+    let address = service.serve();
+    let (source, out) = (at("source"), at("case.scelle.zip"));
+    let collect = [
+        "collect", "--source", &source, "--tlp", "amber", "--out", &out,
+    ];
+    let made = run_scelle([&collect[..], &["--timestamp", &address]].concat()).ended(0);
+    assert!(made.text().contains("Time-stamp"), "{}", made.text());
+    let answer = run_scelle(["verify", &out, "--tsa-cert", &ca, "--json"])
+        .ended(3)
+        .json();
+    assert_eq!(answer["timestamp"]["trusted"], true, "{answer}");
+    assert_eq!(answer["timestamp"]["service"], "CN=time service");
+    let shown = run_scelle(["verify", &out]).ended(3);
+    assert!(shown.text().contains("--tsa-cert"), "{}", shown.text());
+
+    // The extracted bag says the same.
+    run_scelle(["extract", &out, "--to", &at("clear"), "--in-clear"]).ended(0);
+    let bag = at("clear/case");
+    let answer = run_scelle(["verify", &bag, "--tsa-cert", &ca, "--json"])
+        .ended(3)
+        .json();
+    assert_eq!(answer["timestamp"]["trusted"], true, "{answer}");
+
+    // Nobody there: the bundle is sealed all the same, and says that it was asked for.
+    let out = at("alone.scelle.zip");
+    let collect = [
+        "collect", "--source", &source, "--tlp", "amber", "--out", &out,
+    ];
+    let none = ["--timestamp", "http://127.0.0.1:9/"];
+    let made = run_scelle([&collect[..], &none].concat()).ended(0);
+    assert!(made.err.contains("there is no time-stamp"), "{}", made.err);
+    let answer = run_scelle(["verify", &out, "--json"]).ended(3).json();
+    assert!(answer["timestamp"].is_null());
+    run_scelle(["extract", &out, "--to", &at("alone"), "--in-clear"]).ended(0);
+    let audit = fs::read_to_string(at("alone/alone/records/audit.jsonl")).expect("readable");
+    assert!(
+        audit.contains("\"ask-time\",\"subject\":\"http://127.0.0.1:9/\""),
+        "{audit}"
+    );
+
+    let refused = ["--timestamp", "https://tsa.example.org"];
+    run_scelle([&collect[..], &["--force"], &refused].concat()).ended(2);
+}
