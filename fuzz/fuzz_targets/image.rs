@@ -73,30 +73,40 @@ pub fn look_at(evidence: &Evidence) {
         for entry in &entries {
             read_all(volume.as_ref(), entry);
         }
+        // What no walk shows, and what is found by the index of its directory.
+        for name in ["$Bitmap:$UNUSED:$CLUSTERS", "$Extend/$UsnJrnl:$J"] {
+            let id = format!("{}/{name}", volume.info().id).parse();
+            if let Ok(stream) = volume.open(&id.expect("the name of a stream")) {
+                read(stream.as_ref());
+            }
+        }
     }
 }
 
 fn read_all(volume: &dyn Volume, entry: &Entry) {
     for info in &entry.streams {
-        let Ok(stream) = volume.open_entry(entry, info.name.as_ref()) else {
-            continue;
-        };
-        // An error is an answer; more bytes than asked for would not be.
-        if let Ok(bytes) = stream.read_range(0..u64::MAX, MAX_BYTES) {
-            assert!(
-                bytes.len() as u64 <= stream.len(),
-                "a stream ends where it says"
-            );
+        if let Ok(stream) = volume.open_entry(entry, info.name.as_ref()) {
+            read(stream.as_ref());
         }
-        let tail = stream.len().saturating_sub(16);
-        if let Ok(bytes) = stream.read_range(tail..u64::MAX, MAX_BYTES) {
-            assert!(bytes.len() <= 16, "a stream ends where it says");
-        }
-        let mut next = 0;
-        for (range, _) in stream.ranges().take(MAX_ENTRIES) {
-            assert_eq!(range.start, next, "ranges follow one another");
-            assert!(range.end > range.start, "a range holds bytes");
-            next = range.end;
-        }
+    }
+}
+
+fn read(stream: &dyn ReadAt) {
+    // An error is an answer; more bytes than asked for would not be.
+    if let Ok(bytes) = stream.read_range(0..u64::MAX, MAX_BYTES) {
+        assert!(
+            bytes.len() as u64 <= stream.len(),
+            "a stream ends where it says"
+        );
+    }
+    let tail = stream.len().saturating_sub(16);
+    if let Ok(bytes) = stream.read_range(tail..u64::MAX, MAX_BYTES) {
+        assert!(bytes.len() <= 16, "a stream ends where it says");
+    }
+    let mut next = 0;
+    for (range, _) in stream.ranges().take(MAX_ENTRIES) {
+        assert_eq!(range.start, next, "ranges follow one another");
+        assert!(range.end > range.start, "a range holds bytes");
+        next = range.end;
     }
 }

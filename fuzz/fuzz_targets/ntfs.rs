@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use scelle_event::EvidencePath;
 use scelle_formats::ntfs::{
-    Attribute, Body, BootSector, FileName, ListEntries, Record, ReparsePoint, Runs, Scratch,
-    StandardInformation, VolumeInformation, kind,
+    Attribute, Body, BootSector, FileName, IndexRecord, ListEntries, Record, ReparsePoint, Runs,
+    Scratch, StandardInformation, VolumeInformation, kind,
     paths::{EntryUse, Name, NamePart, NameTable, PathCache},
 };
 
@@ -58,6 +58,7 @@ fn content(attribute: &Attribute<'_>) {
             kind::REPARSE_POINT => {
                 black_box(ReparsePoint::parse(content));
             }
+            kind::INDEX_ROOT => index_root(content),
             _ => {
                 black_box(VolumeInformation::parse(content));
             }
@@ -66,11 +67,21 @@ fn content(attribute: &Attribute<'_>) {
     }
 }
 
-/// A run list by itself, and an attribute list of the same bytes.
+/// A run list by itself; an attribute list, a reparse point and an index of the same bytes.
 pub fn runs(data: &[u8]) {
     runs_from(Runs::new(data, 0), 0);
     black_box(ListEntries::new(data).count());
     black_box(ReparsePoint::parse(data));
+    index_root(data);
+}
+
+fn index_root(content: &[u8]) {
+    if let Some((root, has_nodes)) = IndexRecord::of_root(content) {
+        black_box(has_nodes);
+        root.items(&mut |item| {
+            black_box(item);
+        });
+    }
 }
 
 fn runs_from(runs: Runs<'_>, first_vcn: u64) {

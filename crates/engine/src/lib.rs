@@ -7,6 +7,7 @@ pub mod profile;
 mod progress;
 mod run;
 pub mod story;
+pub mod traces;
 
 pub use parse::{ParseSummary, parse};
 pub use plan::{Plan, Planned, Step};

@@ -487,7 +487,8 @@ impl Planner {
                     let (mut item, size) = (items[at as usize], sizes[at as usize]);
                     item.over = self.bytes.saturating_add(size) > max_total;
                     if !item.over {
-                        self.bytes += size;
+                        // Streams may claim any size.
+                        self.bytes = self.bytes.saturating_add(size);
                         streams += 1;
                     }
                     item

@@ -3,13 +3,14 @@
     ntfs_volume.py FOLDER FILES
 
 FOLDER gets `volume.raw` and `manifest.tsv`: kind, path, stream, size, SHA-256. Kinds are `stream`
-(what has to be read back), `deleted` (a path that is gone) and `link` (a further path; in the
-place of the hash stands the first one). Needs root, ntfs-3g, wimtools and libwim15.
+(what has to be read back), `deleted` (a path that is gone; what it held) and `link` (a further path; in the
+place of the hash stands the first one); `action` (what the journal says was done to a path: the stream is
+the reason, the size the time as FILETIME) and `finding` (what speaks against a path: the stream is its name). Needs root, ntfs-3g, wimtools and libwim15.
 
 Each theme is one function; a further one is added to THEMES. The same arguments make the same content.
 """
 
-import ctypes, hashlib, os, random, shutil, struct, subprocess, sys
+import ctypes, hashlib, mmap, os, random, shutil, struct, subprocess, sys
 
 SIZE = 512 << 20
 CLUSTER = 4096
@@ -30,9 +31,10 @@ class Volume:
         self.wim.wimlib_compress.restype = ctypes.c_size_t
         self.wim.wimlib_free_compressor.argtypes = [ctypes.c_void_p]
 
-    def note(self, kind, path, stream="", data=b"", text=None):
+    def note(self, kind, path, stream="", data=b"", text=None, size=None):
         text = hashlib.sha256(data).hexdigest() if text is None else text
-        self.manifest.write(f"{kind}\t{path}\t{stream}\t{len(data)}\t{text}\n")
+        size = len(data) if size is None else size
+        self.manifest.write(f"{kind}\t{path}\t{stream}\t{size}\t{text}\n")
 
     def at(self, path):
         return os.path.join(self.mount, path)
@@ -175,14 +177,110 @@ def deleted(v):
         with open(v.at(path), "wb") as f:
             f.write(data)
         v.note("deleted", path, "", data)
+    # Its record is taken before others are free; its clusters are not.
+    open(v.at("gone/since.bin"), "wb").close()
     for number in range(40):
         os.remove(v.at(f"gone/{number}.bin"))
     v.put("gone/since.bin", v.random.randbytes(400_000))
 
 
-# In the order in which they are done. Those before the mount work on the image.
-UNMOUNTED = [many_files]
-THEMES = [wof, compressed, sparse_and_fragmented, streams, names, deleted]
+def no_journal(v):
+    """The file of the journal, before others take the first free records."""
+    empty = os.path.join(v.folder, "empty")
+    open(empty, "wb").close()
+    run("ntfscp", "-f", v.image, empty, "/$Extend/$UsnJrnl")
+
+
+def life(v):
+    """Files that come, get another name, another folder, other times, and go."""
+    os.makedirs(v.at("life/after"))
+    v.entry = {path: os.stat(v.at(path)).st_ino for path in ("life", "life/after")}
+    for name in LIVES:
+        path = f"life/{name}.txt"
+        with open(v.at(path), "wb") as f:
+            f.write(name.encode() * 40)
+        v.entry[path] = os.stat(v.at(path)).st_ino
+    os.rename(v.at("life/renamed.txt"), v.at("life/other name.txt"))
+    os.rename(v.at("life/moved.txt"), v.at("life/after/moved.txt"))
+    for path, name in (("life/kept.txt", "kept"), ("life/other name.txt", "renamed"), ("life/after/moved.txt", "moved"), ("life/forged.txt", "forged")):
+        v.note("stream", path, "", name.encode() * 40)
+
+
+def end_of_life(v):
+    """The last thing done, so that nobody takes the record."""
+    os.remove(v.at("life/gone.txt"))
+    v.note("deleted", "life/gone.txt", "", b"gone" * 40)
+
+
+def records(v, wanted):
+    """Where the records of entries lie in the image, and their references while the files were there."""
+    found = {}
+    with open(v.image, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as image:
+        at = image.find(b"FILE")
+        while at >= 0:
+            sequence, _, _, flags = struct.unpack_from("<HHHH", image, at + 0x10)
+            number = struct.unpack_from("<I", image, at + 0x2C)[0]
+            if at % 1024 == 0 and number in wanted:
+                found[number] = (at, number | (sequence if flags & 1 else sequence - 1) << 48)
+            at = image.find(b"FILE", at + 4)
+    assert len(found) == len(wanted), (found, wanted)
+    return found
+
+
+def forge(v):
+    """Patches the creation in $STANDARD_INFORMATION of one file, and puts in a journal of what was done."""
+    found = records(v, set(v.entry.values()))
+    place = {path: found[entry][0] for path, entry in v.entry.items()}
+    reference = {path: found[entry][1] for path, entry in v.entry.items()}
+    with open(v.image, "r+b") as f:
+        f.seek(place["life/forged.txt"])
+        record = f.read(1024)
+        attribute = struct.unpack_from("<H", record, 0x14)[0]
+        assert struct.unpack_from("<I", record, attribute)[0] == 0x10
+        content = attribute + struct.unpack_from("<H", record, attribute + 0x14)[0]
+        clock = struct.unpack_from("<Q", record, content)[0]
+        f.seek(place["life/forged.txt"] + content)
+        f.write(struct.pack("<Q", FORGED))
+    for finding in ("si-created-before-fn", "si-zero-sub-seconds", "si-created-before-volume", "si-created-before-usn"):
+        v.note("finding", "life/forged.txt", finding, text="")
+    journal = bytearray()
+
+    def change(path, reason, word, now=None):
+        """A record of version 2: who, in which folder, when, why."""
+        nonlocal clock
+        # All of them came within the same second.
+        clock += 1_001 if reason & 0x100 else 10_000_001
+        folder, name = os.path.split(now or path)
+        units = name.encode("utf-16-le")
+        length = (60 + len(units) + 7) // 8 * 8
+        if len(journal) % 4096 + length > 4096:
+            journal.extend(bytes(-len(journal) % 4096))
+        head = struct.pack("<IHHQQQQIIIIHH", length, 2, 0, reference[path], reference[folder], len(journal), clock, reason, 0, 0, 0x20, len(units), 60)
+        journal.extend((head + units).ljust(length, b"\0"))
+        v.note("action", now or path, word, text="", size=clock)
+
+    for name in LIVES:
+        change(f"life/{name}.txt", 0x100, "file-create")
+        change(f"life/{name}.txt", 0x80000102, "data-extend+file-create+close")
+    for path, now in (("life/renamed.txt", "life/other name.txt"), ("life/moved.txt", "life/after/moved.txt")):
+        change(path, 0x1000, "rename-old-name")
+        change(path, 0x2000, "rename-new-name", now)
+        change(path, 0x80002000, "rename-new-name+close", now)
+    change("life/forged.txt", 0x80008000, "basic-info-change+close")
+    change("life/gone.txt", 0x80000200, "file-delete+close")
+    path = os.path.join(v.folder, "journal")
+    with open(path, "wb") as f:
+        f.write(journal)
+    run("ntfscp", "-f", "-N", "$J", v.image, path, "/$Extend/$UsnJrnl")
+
+
+LIVES = ("kept", "renamed", "moved", "forged", "gone")
+# 2001-01-01, a whole second.
+FORGED = 126227808000000000
+# In the order in which they are done. Those before and after the mount work on the image.
+UNMOUNTED = [many_files, no_journal]
+THEMES = [wof, compressed, sparse_and_fragmented, streams, names, life, deleted, end_of_life]
+AFTER = [forge]
 
 
 def run(*command):
@@ -205,6 +303,8 @@ def main():
             theme(v)
     finally:
         run("umount", v.mount)
+    for theme in AFTER:
+        theme(v)
     v.manifest.close()
 
 

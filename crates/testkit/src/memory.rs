@@ -30,9 +30,18 @@ pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> (T, u64) {
                 thread::sleep(SAMPLE_EVERY);
             }
         });
-        let result = work();
-        done.store(true, Relaxed);
-        result
+        // Also where the work panics, which would else wait for the thread that measures.
+        let _ended = Ended(&done);
+        work()
     });
     (result, peak.into_inner() - before)
+}
+
+/// Says so when it is dropped.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }

@@ -4,7 +4,14 @@ use std::{env, fs, path::PathBuf, process::Command};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/ntfs_volume.py");
 /// What the recipe runs.
-const TOOLS: [&str; 5] = ["python3", "mkntfs", "ntfs-3g", "wimlib-imagex", "umount"];
+const TOOLS: [&str; 6] = [
+    "python3",
+    "mkntfs",
+    "ntfs-3g",
+    "ntfscp",
+    "wimlib-imagex",
+    "umount",
+];
 
 /// What has to be true of a volume that was made by the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +33,22 @@ pub enum Expected {
         path: String,
         /// The first one.
         to: String,
+    },
+    /// What the journal says was done.
+    Action {
+        /// To which path, as it was called then.
+        path: String,
+        /// The reasons, joined with `+`.
+        reason: String,
+        /// When, FILETIME.
+        ticks: u64,
+    },
+    /// What speaks against a file.
+    Finding {
+        /// Which file.
+        path: String,
+        /// The kind of finding.
+        kind: String,
     },
     /// A path that is gone.
     Deleted {
@@ -102,6 +125,15 @@ fn read_line(line: &str) -> Expected {
             path,
             size: size.parse().expect("a size"),
             sha256: text.to_owned(),
+        },
+        "action" => Expected::Action {
+            path,
+            reason: stream.to_owned(),
+            ticks: size.parse().expect("a time"),
+        },
+        "finding" => Expected::Finding {
+            path,
+            kind: stream.to_owned(),
         },
         other => panic!("a line of the kind {other}"),
     }

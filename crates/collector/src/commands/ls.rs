@@ -8,11 +8,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use scelle::{
-    engine::{Progress, profile::Selector},
+    engine::{
+        Progress,
+        profile::Selector,
+        traces::{Trace, traces},
+    },
     event::{EvidencePath, Precision, StreamId, UtcNanos},
-    evidence::{Entry, EntryKind, StreamInfo, StreamState, Volume},
+    evidence::{Entry, EntryKind, StreamInfo, StreamState, Volume, VolumeKind},
 };
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{Exit, KeyArgs, Terminal};
 
@@ -25,6 +30,7 @@ Examples:
   ls disk.raw '**/*.evtx'                        all event logs
   ls disk.raw '**:*' --json                      all alternate data streams, one object a line
   ls disk.raw --deleted                          deleted entries too, and what there still is of them
+  ls disk.raw --traces                           files too whose MFT entry is another's by now
   ls case.scelle.zip                             what a bundle holds
 
 The names are those that `cat` and a timeline use.
@@ -37,6 +43,9 @@ pub struct Args {
     /// Show deleted entries too
     #[arg(long)]
     deleted: bool,
+    /// Show files too of which only a name is left, in a journal or in a folder's index (NTFS)
+    #[arg(long)]
+    traces: bool,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -122,6 +131,25 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             ControlFlow::Continue(())
         });
         result?;
+        if args.traces && volume.info().kind == VolumeKind::Ntfs {
+            let volume = volume.as_ref();
+            let name = &source.evidence().name;
+            let traces = traces(name, volume).context("reading the journals")?;
+            for (stream, why) in &traces.unread {
+                terminal.warn(format!("{stream}: {why}"));
+            }
+            lost += traces.losses + traces.unread.len() as u64;
+            for trace in &traces.found {
+                let path = EvidencePath::from_bytes(trace.path.as_bytes());
+                if selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.fits(&path, None))
+                {
+                    show_trace(terminal, volume, trace, &mut out)?;
+                    shown += 1;
+                }
+            }
+        }
     }
     out.flush()?;
     if shown == 0
@@ -182,6 +210,37 @@ fn list(
         }
     }
     Ok(shown)
+}
+
+/// A file of which only a name is left.
+fn show_trace(
+    terminal: &Terminal,
+    volume: &dyn Volume,
+    trace: &Trace,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (volume, id, range) = (&volume.info().id, trace.id, &trace.range);
+    if terminal.json {
+        let line = json!({
+            "volume": &**volume,
+            "path": trace.path,
+            "deleted": true,
+            "mft_entry": id.entry,
+            "mft_sequence": id.sequence,
+            "trace": {
+                "artefact": trace.artefact,
+                "stream": &*trace.stream,
+                "offset": range.start,
+                "length": range.end - range.start,
+            },
+        });
+        return writeln!(out, "{line}");
+    }
+    writeln!(
+        out,
+        "{:>14}  {:>20}  {volume}/{}  (deleted {}-{}: only its name is left, in {} @ {})",
+        "-", "-", trace.path, id.entry, id.sequence, trace.stream, range.start
+    )
 }
 
 /// Which entry it was, by which `cat` finds it, and what there still is.

@@ -56,7 +56,8 @@ use scelle_event::{Loss, Provenance, Role, Span};
 use scelle_formats::{
     DecodeError, ReadAt, ReadAtExt,
     ntfs::{
-        MAX_RECORD_BYTES, NoRecord, Record, RestartPage, Scratch, StandardInformation, kind, paths,
+        FileName, MAX_RECORD_BYTES, NoRecord, Record, RestartPage, Scratch, StandardInformation,
+        kind, paths,
     },
 };
 
@@ -146,9 +147,8 @@ struct Known {
 
 impl Known {
     fn read(head: &Head, input: Input<'_>) -> Self {
-        let made = |_: &Record<'_>| true;
         Self {
-            volume_created: created(head, input.stream, MFT_ENTRY, made),
+            volume_created: volume_created(head, input.stream),
             lsn_end: input.companion(0).and_then(lsn_end),
             // A journal that is there and was never used says nothing.
             usn_end: input.companion(1).map(ReadAt::len).filter(|len| *len > 0),
@@ -156,29 +156,46 @@ impl Known {
     }
 }
 
-/// When an entry was made, FILETIME, where its record is the one that is meant; damage of the
-/// record is told with the record.
-fn created(
-    head: &Head,
-    mft: &dyn ReadAt,
-    entry: u64,
-    is_it: impl FnOnce(&Record<'_>) -> bool,
-) -> Option<u64> {
-    if entry < head.first_entry {
-        return None;
-    }
-    let bytes = mft
-        .read_range(head.range_of(entry), head.record_bytes)
-        .ok()?;
-    let mut scratch = Scratch::new();
-    let record = Record::decode(&bytes, &mut scratch).ok()?;
-    if !is_it(&record) {
-        return None;
-    }
+/// When the volume was made, FILETIME: its `$FILE_NAME` says so even where a tool wrote no other times.
+fn volume_created(head: &Head, mft: &dyn ReadAt) -> Option<u64> {
+    with_record(head, mft, MFT_ENTRY, |record| {
+        let contents = |wanted| {
+            let attributes = record.attributes().flatten();
+            attributes
+                .filter(move |attribute| attribute.kind == wanted)
+                .filter_map(|attribute| attribute.resident())
+        };
+        let named = contents(kind::FILE_NAME).filter_map(FileName::parse);
+        let stated = contents(kind::STANDARD_INFORMATION).filter_map(StandardInformation::parse);
+        let mut times = named
+            .map(|name| name.created)
+            .chain(stated.map(|times| times.created));
+        times.find(|created| *created != 0)
+    })
+}
+
+/// When a file was made, FILETIME, as its `$STANDARD_INFORMATION` says.
+fn standard_created(record: &Record<'_>) -> Option<u64> {
     let mut attributes = record.attributes().flatten();
     let standard = attributes.find(|attribute| attribute.kind == kind::STANDARD_INFORMATION)?;
     let times = StandardInformation::parse(standard.resident()?)?;
     (times.created != 0).then_some(times.created)
+}
+
+/// Shows the record of an entry; damage of it is told with the record.
+fn with_record<T>(
+    head: &Head,
+    mft: &dyn ReadAt,
+    entry: u64,
+    show: impl FnOnce(&Record<'_>) -> Option<T>,
+) -> Option<T> {
+    if entry < head.first_entry {
+        return None;
+    }
+    let range = head.range_of(entry);
+    let bytes = mft.read_range(range, head.record_bytes).ok()?;
+    let mut scratch = Scratch::new();
+    show(&Record::decode(&bytes, &mut scratch).ok()?)
 }
 
 /// A restart page states an LSN that is no older than one round of the log.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use scelle_formats::{
-    DecodeError, ReadAt, ReadAtExt as _,
+    DecodeError, RangeKind, ReadAt, ReadAtExt as _,
     ntfs::paths::{NameTable, entry_of, sequence_of},
 };
 
@@ -17,7 +17,8 @@ pub(in crate::ntfs) struct Names {
 }
 
 impl Names {
-    /// Reads the names of all records, from the first to the last.
+    /// Reads the names of all records, from the first to the last that is stored: a table may claim any
+    /// length, and no sound one has a hole.
     ///
     /// # Errors
     /// Where it is no `$MFT`, or a part of it can't be read.
@@ -25,8 +26,12 @@ impl Names {
         let head = Head::find(stream)?;
         let mut parts = Vec::new();
         let mut at = head.start;
-        while at < stream.len() {
-            let end = (at + UNIT_BYTES as u64).min(stream.len());
+        let stored = stream
+            .ranges()
+            .take_while(|(_, kind)| matches!(kind, RangeKind::Data | RangeKind::Unreadable));
+        let stored = stored.last().map_or(0, |(range, _)| range.end);
+        while at < stored {
+            let end = (at + UNIT_BYTES as u64).min(stored);
             let memory = stream
                 .as_slice()
                 .and_then(|all| all.get(usize::try_from(at).ok()?..usize::try_from(end).ok()?));
@@ -51,11 +56,12 @@ impl Names {
     /// When an entry was made, in the use that `reference` means, FILETIME.
     pub(in crate::ntfs) fn created(&self, mft: &dyn ReadAt, reference: u64) -> Option<u64> {
         let sequence = sequence_of(reference);
-        super::created(&self.head, mft, entry_of(reference), |record| {
+        super::with_record(&self.head, mft, entry_of(reference), |record| {
             let header = &record.header;
             // Deletion raises the number.
             let of_use = header.sequence.wrapping_sub(u16::from(!header.in_use()));
-            !header.is_extension() && of_use == sequence
+            let is_it = !header.is_extension() && of_use == sequence;
+            is_it.then(|| super::standard_created(record))?
         })
     }
 
