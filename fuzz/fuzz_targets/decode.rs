@@ -13,6 +13,10 @@ mod encrypted;
 mod image;
 mod ntfs;
 mod patch;
+mod shadow;
+#[path = "../../crates/testkit/src/shadow.rs"]
+#[allow(dead_code, reason = "the workspace's own tests use the rest")]
+mod made_shadows;
 #[path = "../../crates/testkit/src/virtual_disk.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod virtual_disk;

@@ -7,7 +7,7 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{bundle, codec, discard::Discard, disk_images, encrypted, image, ntfs};
+use crate::{bundle, codec, discard::Discard, disk_images, encrypted, image, ntfs, shadow};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -59,6 +59,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("fs.ext4", disk_images::ext4),
         Decoder::new("bundle.encrypted", encrypted::any),
         Decoder::new("bundle.stamp", stamp),
+        Decoder::new("image.vss", shadow::patched),
     ]);
     all
 }

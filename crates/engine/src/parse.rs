@@ -121,7 +121,7 @@ pub fn parse_stream<C: Consumer>(
         artefact: artefact.descriptor().id,
         source: source.clone(),
         host: None,
-        host_id: (volume.info().kind == VolumeKind::Ntfs).then(|| volume.info().id.clone()),
+        host_id: (volume.info().kind == VolumeKind::Ntfs).then(|| volume.info().base_id().into()),
         streams: [Arc::from(id.to_string())]
             .into_iter()
             .chain(names)

@@ -77,6 +77,7 @@ fn five_million_files_cost_what_the_readme_states() {
             label: None,
             cluster_bytes: None,
         }))],
+        snapshots: Vec::new(),
         losses: Vec::new(),
     };
     let profile = Profile::load("everything").expect("built in");

@@ -12,6 +12,7 @@ mod image;
 mod ntfs;
 mod open;
 mod partition;
+mod shadow;
 mod source;
 mod volume;
 
@@ -24,5 +25,6 @@ pub use folder::{FolderVolume, MAX_DEPTH};
 pub use image::{Image, ImageKind, Siblings, StoredHash, open_image};
 pub use ntfs::{EFS_STREAM, NtfsVolume};
 pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_disk, open_source};
+pub use shadow::{Snapshot, shadow_copies};
 pub use source::{Aligned, FileSource, MapSource};
 pub use volume::{Evidence, EvidenceLoss, Volume, VolumeInfo, VolumeKind};

@@ -17,6 +17,7 @@ use crate::{
     fs::{Exfat, Ext, Fat, Tree, TreeVolume},
     image::{Folder, join_parts, open_image},
     partition::Partitions,
+    shadow::shadow_copies,
 };
 
 /// The name of the only entry of a partition whose file system nobody here knows.
@@ -100,6 +101,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
         return Ok(Evidence {
             name: shown,
             volumes: vec![Arc::new(FolderVolume::new(path).map_err(failed)?)],
+            snapshots: Vec::new(),
             losses: Vec::new(),
         });
     }
@@ -180,6 +182,7 @@ pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
     let evidence = Evidence {
         name,
         volumes: Vec::new(),
+        snapshots: Vec::new(),
         losses: Vec::new(),
     };
     let mut disk = Disk::new(evidence, source);
@@ -241,9 +244,10 @@ impl Disk {
                 || self.add_by_backup(range);
         }
         let mut losses = Vec::new();
-        match NtfsVolume::open(self.window(range.clone()), range.start, &mut losses) {
+        let window = self.window(range.clone());
+        match NtfsVolume::open(window.clone(), range.start, &mut losses) {
             Ok(volume) => {
-                self.add_ntfs(volume, losses);
+                self.add_ntfs(volume, &window, losses);
                 true
             }
             Err(error) => {
@@ -330,18 +334,26 @@ impl Disk {
             why: "it is not one; its backup was used".to_owned(),
         }];
         let window = self.window(start..range.end);
-        match NtfsVolume::with_boot(window, start, &boot, &mut losses) {
+        match NtfsVolume::with_boot(window.clone(), start, &boot, &mut losses) {
             Ok(volume) => {
-                self.add_ntfs(volume, losses);
+                self.add_ntfs(volume, &window, losses);
                 true
             }
             Err(_) => false,
         }
     }
 
-    fn add_ntfs(&mut self, mut volume: NtfsVolume, losses: Vec<ReadError>) {
+    /// Adds a volume and its snapshots.
+    fn add_ntfs(
+        &mut self,
+        mut volume: NtfsVolume,
+        window: &Arc<dyn ReadAt>,
+        mut losses: Vec<ReadError>,
+    ) {
         let id = self.unique(volume.info().id.clone());
         volume.set_id(id);
+        let snapshots = shadow_copies(window, volume.info(), &mut losses);
+        self.evidence.snapshots.extend(snapshots);
         self.evidence.volumes.push(Arc::new(volume));
         let losses = losses.into_iter().map(EvidenceLoss::of);
         self.evidence.losses.extend(losses);

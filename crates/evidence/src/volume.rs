@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{ReadAt, ReadError};
 
-use crate::Entry;
+use crate::{Entry, Snapshot, shadow};
 
 /// What kind of tree a volume is; one that is read back from a bundle keeps its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ pub enum VolumeKind {
 #[derive(Clone, Debug)]
 pub struct VolumeInfo {
     /// Its id: `ntfs-SERIAL` (16 hex digits), `fat-SERIAL` and `exfat-SERIAL` (8), `ext-UUID`, `folder`, `file`, `at-OFFSET`; a repeat within one
-    /// source has `+2` appended. It does not depend on how the volume was reached.
+    /// source has `+2` appended. A snapshot's is that of its volume, `@`, and its time. It does not depend on how the volume was reached.
     pub id: Arc<str>,
     /// What it is.
     pub kind: VolumeKind,
@@ -41,6 +41,15 @@ pub struct VolumeInfo {
     pub label: Option<String>,
     /// Bytes a cluster, where it has clusters.
     pub cluster_bytes: Option<u32>,
+}
+
+impl VolumeInfo {
+    /// The id of the volume itself, where this is a snapshot of it, also one that was read back from a bundle.
+    pub fn base_id(&self) -> &str {
+        let base = self.id.split_once(shadow::MARK).map(|(base, _)| base);
+        base.filter(|_| self.kind == VolumeKind::Ntfs)
+            .unwrap_or(&self.id)
+    }
 }
 
 /// What could not be read of a volume's structure.
@@ -103,6 +112,23 @@ pub struct Evidence {
     pub name: Arc<str>,
     /// Its volumes, in offset order.
     pub volumes: Vec<Arc<dyn Volume>>,
+    /// Shadow copies: the volumes as they were, those of one volume together, the oldest first.
+    pub snapshots: Vec<Snapshot>,
     /// What could not be understood: damaged partition tables, unknown file systems.
     pub losses: Vec<EvidenceLoss>,
+}
+
+impl Evidence {
+    /// Every volume and, after each, its snapshots from the newest to the oldest.
+    pub fn with_snapshots(&self) -> Vec<Arc<dyn Volume>> {
+        let mut all = Vec::with_capacity(self.volumes.len() + self.snapshots.len());
+        for volume in &self.volumes {
+            all.push(volume.clone());
+            let id = &*volume.info().id;
+            let newest_first = self.snapshots.iter().rev();
+            let own = newest_first.filter(|snapshot| snapshot.volume.info().base_id() == id);
+            all.extend(own.map(|snapshot| snapshot.volume.clone()));
+        }
+        all
+    }
 }

@@ -13,6 +13,7 @@ pub mod executable;
 mod guid;
 pub mod ntfs;
 mod read;
+pub mod vss;
 
 pub use cursor::Cursor;
 pub use digest::{Digests, Hasher};

@@ -84,8 +84,15 @@ impl Source {
         self.bundle.as_ref()
     }
 
+    /// Adds the shadow copies of its volumes to them, each after its volume, the newest first.
+    pub fn with_shadow_copies(mut self) -> Self {
+        self.evidence.volumes = self.evidence.with_snapshots();
+        self.evidence.snapshots.clear();
+        self
+    }
+
     /// Opens a stream by the name that a timeline has for it; the volume may be left out where
-    /// there is one.
+    /// there is one. A shadow copy is named as any volume.
     ///
     /// # Errors
     /// Where the text names no stream, or the stream can't be opened.
@@ -144,7 +151,8 @@ impl Source {
     /// The volume and the name that a text means.
     fn place(&self, text: &str) -> Result<(&dyn Volume, StreamId), OpenError> {
         let volumes = &self.evidence.volumes;
-        let named = volumes.iter().find(|volume| {
+        let snapshots = self.evidence.snapshots.iter().map(|one| &one.volume);
+        let named = volumes.iter().chain(snapshots).find(|volume| {
             let rest = text.strip_prefix(&*volume.info().id);
             rest.is_some_and(|rest| rest.starts_with('/'))
         });
@@ -236,6 +244,7 @@ fn read_bundle(path: &Path, archive: Arc<dyn ReadAt>) -> Result<Source, OpenErro
         evidence: Evidence {
             name: bundle.payload.as_str().into(),
             volumes: bundle.volumes(),
+            snapshots: Vec::new(),
             losses: Vec::new(),
         },
         bundle: Some(BundleFacts {

@@ -12,6 +12,7 @@ mod package;
 mod recipe;
 mod rendered;
 mod samples;
+pub mod shadow;
 mod tools;
 mod tsa;
 mod unpacked;

@@ -106,6 +106,9 @@ pub struct Choices {
     /// Take no file larger than this
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_file: Option<u64>,
+    /// Take what fits of every shadow copy too: as often as there are such copies
+    #[arg(long)]
+    pub shadow_copies: bool,
     /// Write even onto the volume that is collected, over what may be evidence
     #[arg(long)]
     pub allow_source_volume: bool,
@@ -142,7 +145,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .context("name what is to be collected with --source")?;
     let profile = Profile::load_list(&args.choices.profile)?;
     if args.dry_run {
-        let source = args.choices.key.open(source_path)?;
+        let source = args.choices.open(source_path)?;
         let progress = Progress::default();
         let plan = terminal.watch(&progress, || args.choices.plan(&source, profile, &progress));
         return show_plan(&source, &plan, terminal);
@@ -150,7 +153,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let tlp = args.choices.label(&profile)?;
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
-    let source = args.choices.key.open(source_path)?;
+    let source = args.choices.open(source_path)?;
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -256,6 +259,19 @@ pub fn collect(
 }
 
 impl Choices {
+    /// Opens what is collected, its shadow copies among the volumes where they are asked for.
+    ///
+    /// # Errors
+    /// Where it can't be opened.
+    pub fn open(&self, source: &Path) -> Result<Source> {
+        let source = self.key.open(source)?;
+        Ok(if self.shadow_copies {
+            source.with_shadow_copies()
+        } else {
+            source
+        })
+    }
+
     /// The label that was asked for, or that a profile sets.
     ///
     /// # Errors

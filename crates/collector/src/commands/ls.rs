@@ -13,8 +13,8 @@ use scelle::{
         profile::Selector,
         traces::{Trace, traces},
     },
-    event::{EvidencePath, Precision, StreamId, UtcNanos},
-    evidence::{Entry, EntryKind, StreamInfo, StreamState, Volume, VolumeKind},
+    event::{EvidencePath, Moment, Precision, StreamId, UtcNanos},
+    evidence::{Entry, EntryKind, Snapshot, StreamInfo, StreamState, Volume, VolumeKind},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -32,8 +32,10 @@ Examples:
   ls disk.raw --deleted                          deleted entries too, and what there still is of them
   ls disk.raw --traces                           files too whose MFT entry is another's by now
   ls case.scelle.zip                             what a bundle holds
+  ls disk.raw --shadow-copies '**/*.evtx'        those of every shadow copy too
 
-The names are those that `cat` and a timeline use.
+The names are those that `cat` and a timeline use. A shadow copy is a volume, shown as `VOLUME@TIME/`
+where no pattern is given.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub struct Args {
     /// Bundle, disk image, block device, folder or file
@@ -46,6 +48,9 @@ pub struct Args {
     /// Show files too of which only a name is left, in a journal or in a folder's index (NTFS)
     #[arg(long)]
     traces: bool,
+    /// Show the streams of shadow copies too
+    #[arg(long)]
+    shadow_copies: bool,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -102,6 +107,17 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     }
     let progress = Progress::default();
     progress.begin("listing", 0, 0);
+    let snapshots = source.evidence().snapshots.clone();
+    if selector.is_none() {
+        for snapshot in &snapshots {
+            state(terminal, snapshot, &mut out)?;
+        }
+    }
+    let source = if args.shadow_copies {
+        source.with_shadow_copies()
+    } else {
+        source
+    };
     for volume in &source.evidence().volumes {
         let mut result = Ok(());
         volume.walk(&mut |entry| {
@@ -160,6 +176,45 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         ));
     }
     Ok(Exit::with_losses(lost > 0))
+}
+
+/// Shows that there is a shadow copy.
+fn state(terminal: &Terminal, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    let id = &*snapshot.volume.info().id;
+    let created = Moment::Utc(snapshot.created);
+    let elsewhere = (!snapshot.is_here).then_some("its data lies on another volume");
+    if terminal.json {
+        let line = Line {
+            volume: id,
+            path: String::new(),
+            stream: None,
+            size: snapshot.volume_bytes,
+            allocated: 0,
+            sparse: false,
+            kind: "shadow-copy",
+            deleted: false,
+            unsupported: elsewhere,
+            link_target: None,
+            remains: None,
+            mft_entry: None,
+            mft_sequence: None,
+            times: Times {
+                created: Some(created.to_iso(Precision::FILETIME)),
+                modified: None,
+                changed: None,
+                accessed: None,
+            },
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        return out.write_all(b"\n");
+    }
+    let state = elsewhere.map_or(String::new(), |how| format!(": {how}"));
+    writeln!(
+        out,
+        "{:>14}  {:>20}  {id}/  (shadow copy{state})",
+        snapshot.volume_bytes,
+        created.to_iso(Precision::SECOND),
+    )
 }
 
 fn list(

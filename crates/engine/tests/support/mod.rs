@@ -76,6 +76,7 @@ pub(crate) fn evidence(volume: Memory) -> Evidence {
     Evidence {
         name: "memory".into(),
         volumes: vec![Arc::new(volume)],
+        snapshots: Vec::new(),
         losses: Vec::new(),
     }
 }

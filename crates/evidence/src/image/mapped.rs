@@ -10,7 +10,7 @@ use super::cache::Cache;
 pub(super) const RUNS_BESIDES: u64 = 1 << 16;
 
 /// Where the bytes of a run lie.
-pub(super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// As they stand, in a file at an offset.
     Stored(&'a dyn ReadAt, u64),
     /// In a unit that has to be made, at an offset of what is made of it.
@@ -28,7 +28,7 @@ pub(super) enum Place<'a> {
 }
 
 /// The tables of an image format.
-pub(super) trait Layout: Send + Sync {
+pub(crate) trait Layout: Send + Sync {
     /// The disk's length in bytes.
     fn len(&self) -> u64;
 
@@ -51,10 +51,10 @@ pub(super) trait Layout: Send + Sync {
 }
 
 /// A disk read through its layout.
-pub(super) struct Mapped<L> {
-    pub(super) layout: L,
-    pub(super) cache: Arc<Cache>,
-    pub(super) layer: u32,
+pub(crate) struct Mapped<L> {
+    pub(crate) layout: L,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) layer: u32,
 }
 
 impl<L: Layout> Mapped<L> {

@@ -5,9 +5,9 @@
 //! base name: a path in a descriptor or a header may be anything, and must not lead us to read
 //! what the user did not hand over.
 
-mod cache;
+pub(crate) mod cache;
 mod ewf;
-mod mapped;
+pub(crate) mod mapped;
 mod qcow2;
 mod sums;
 mod vhd;

@@ -22,7 +22,8 @@ Examples:
   scelle story case.scelle.zip 4711                an MFT entry, in all of its uses
   scelle story disk.raw Windows/evil.dll --json | jq 'select(.findings != [])'
 
-It reads $MFT, $UsnJrnl, $LogFile and the indexes of the directories that the file was in.
+It reads $MFT, $UsnJrnl, $LogFile and the indexes of the directories that the file was in, of the volume
+and then of each shadow copy, the newest first: what one of those says alone is marked with its time.
 What contradicts something else is marked with !; it is a reason to look, and no proof.
 Exit status: 0 complete; 1 complete, with losses, or nothing is known of the file; 2 not done.")]
 pub(crate) struct Args {
@@ -52,10 +53,17 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         volumes += 1;
         let progress = Progress::default();
         progress.begin("reading", 0, 0);
-        let layers = [Layer {
-            name: None,
-            volume: volume.as_ref(),
-        }];
+        let id = &*volume.info().id;
+        // As it is, then as its shadow copies have it, the newest first.
+        let snapshots = source.evidence().snapshots.iter().rev();
+        let snapshots = snapshots.map(|snapshot| &snapshot.volume);
+        let layers: Vec<Layer<'_>> = std::iter::once(volume)
+            .chain(snapshots.filter(|snapshot| snapshot.info().base_id() == id))
+            .map(|state| Layer {
+                name: state.info().id.split_once('@').map(|(_, time)| time),
+                volume: state.as_ref(),
+            })
+            .collect();
         let told = terminal
             .watch(&progress, || {
                 story(&source.evidence().name, &layers, &target)

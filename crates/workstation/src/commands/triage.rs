@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         recipients: recipients.clone(),
         key: key.clone(),
     });
-    let source = args.choices.key.open(&args.source)?;
+    let source = args.choices.open(&args.source)?;
     // Everything that can be refused is refused before the first byte is read or written.
     let folder = args.out.join("");
     let bundle = bundle_path(&folder, &args.source, sealing.is_some());
