@@ -11,12 +11,12 @@ mod discard;
 mod disk_images;
 mod encrypted;
 mod image;
-mod ntfs;
-mod patch;
-mod shadow;
 #[path = "../../crates/testkit/src/shadow.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod made_shadows;
+mod ntfs;
+mod patch;
+mod shadow;
 #[path = "../../crates/testkit/src/virtual_disk.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod virtual_disk;
