@@ -1,6 +1,7 @@
 //! The plan, scheduling, hashing and the coverage ledger.
 
 pub mod hash;
+mod once;
 pub mod parse;
 pub mod plan;
 pub mod profile;

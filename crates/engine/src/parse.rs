@@ -4,7 +4,11 @@
 //! same step, many at once. A large one waits until all before it are handed on, and then has
 //! every thread to itself. The consumer sees the order of the walk, whatever the threads did.
 
-use std::{io, ops::ControlFlow, sync::Arc, sync::Mutex, sync::PoisonError};
+use std::{
+    io,
+    ops::{ControlFlow, Range},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use scelle_artefacts::{Artefact, Candidate, Input, Parser};
 use scelle_event::{ArtefactId, Consumer, Context, EvidencePath, StreamId};
@@ -12,7 +16,7 @@ use scelle_evidence::{Entry, Evidence, StreamState, Volume, VolumeKind};
 use scelle_formats::{ReadAt, ReadError};
 use scelle_parallel::ordered;
 
-use crate::{Progress, RunError, Tally, plan::stream_id, run};
+use crate::{Progress, RunError, Tally, once::Once, plan::stream_id, run::run_over};
 
 /// Streams that are looked at between two steps of the walk; what is held of them is their
 /// entries, about 1 KiB each.
@@ -46,6 +50,10 @@ pub struct Parsed {
 /// exactly where on an NTFS volume it lies, the volume is not searched. Those that are parsed on request
 /// alone come after the walk, from their exact places.
 ///
+/// Of a snapshot among the volumes, only what may differ from the next newer state is looked at, and only what no state before it said is
+/// handed on; those of a volume stand behind it, the newest first ([`Evidence::with_snapshots`]).
+/// A summary counts what was read.
+///
 /// # Errors
 /// Only where `consumer` fails.
 pub fn parse<C: Consumer>(
@@ -53,6 +61,21 @@ pub fn parse<C: Consumer>(
     artefacts: &[&'static dyn Artefact],
     consumer: &C,
     at: &Progress,
+) -> Result<ParseSummary, RunError> {
+    let is_snapshot = |volume: &Arc<dyn Volume>| is_snapshot(volume.as_ref());
+    if !evidence.volumes.iter().any(is_snapshot) {
+        return search(evidence, artefacts, consumer, at, &|_| {});
+    }
+    let once = Once::new(consumer);
+    search(evidence, artefacts, &once, at, &|volume| once.begin(volume))
+}
+
+fn search<C: Consumer>(
+    evidence: &Evidence,
+    artefacts: &[&'static dyn Artefact],
+    consumer: &C,
+    at: &Progress,
+    begin: &dyn Fn(&dyn Volume),
 ) -> Result<ParseSummary, RunError> {
     at.begin("parsing", 0, 0);
     let (on_request, artefacts): (Vec<_>, Vec<_>) = artefacts
@@ -67,6 +90,7 @@ pub fn parse<C: Consumer>(
         summary: Mutex::new(ParseSummary::default()),
     };
     for volume in &evidence.volumes {
+        begin(volume.as_ref());
         match exact_places(&artefacts, volume.as_ref()) {
             Some(places) => search.places(volume.as_ref(), places)?,
             None if artefacts.is_empty() => {}
@@ -97,6 +121,19 @@ pub fn parse_stream<C: Consumer>(
     id: &StreamId,
     stream: &dyn ReadAt,
     artefact: &dyn Artefact,
+    consumer: &C,
+) -> Result<Tally, RunError> {
+    parse_part(source, volume, id, stream, artefact, None, consumer)
+}
+
+/// As [`parse_stream`]; with `only`, of a stream that is cut into pieces no more than the records that lie there.
+fn parse_part<C: Consumer>(
+    source: &Arc<str>,
+    volume: &dyn Volume,
+    id: &StreamId,
+    stream: &dyn ReadAt,
+    artefact: &dyn Artefact,
+    only: Option<&[Range<u64>]>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let found: Vec<_> = artefact
@@ -131,7 +168,19 @@ pub fn parse_stream<C: Consumer>(
         stream,
         companions: &companions,
     };
-    run(artefact, input, &context, consumer)
+    run_over(artefact, input, only, &context, consumer)
+}
+
+fn is_snapshot(volume: &dyn Volume) -> bool {
+    volume.info().base_id() != &*volume.info().id
+}
+
+/// What of a snapshot's `$MFT` has to be parsed; `None` is all of a stream.
+fn changed_part(volume: &dyn Volume, id: &StreamId) -> Option<Vec<Range<u64>>> {
+    let is_mft = id.path.as_bytes() == b"$MFT" && id.stream.is_none();
+    (is_mft && is_snapshot(volume))
+        .then(|| volume.changed_mft())
+        .flatten()
 }
 
 /// Where a companion lies: beside the stream, or from the volume's root.
@@ -212,8 +261,16 @@ impl<C: Consumer> Search<'_, C> {
             });
             for artefact in self.artefacts {
                 if artefact.recognises(&candidate) {
-                    let tally =
-                        parse_stream(&self.source, volume, &id, &stream, *artefact, self.consumer)?;
+                    let only = changed_part(volume, &id);
+                    let tally = parse_part(
+                        &self.source,
+                        volume,
+                        &id,
+                        &stream,
+                        *artefact,
+                        only.as_deref(),
+                        self.consumer,
+                    )?;
                     self.count(artefact.descriptor().id, tally);
                 }
             }
@@ -246,7 +303,8 @@ impl<C: Consumer> Search<'_, C> {
     fn walk(&self, volume: &dyn Volume) -> Result<(), RunError> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut result = Ok(());
-        volume.walk(&mut |entry| {
+        // Of all but snapshots, that is everything.
+        volume.walk_changed(&mut |entry| {
             // What is lost of the structure is told by whoever plans or lists the volume.
             let Ok(entry) = entry else {
                 return ControlFlow::Continue(());
@@ -329,7 +387,9 @@ impl<C: Consumer> Search<'_, C> {
                 inner: self.consumer,
                 units: Mutex::new(Vec::new()),
             };
-            let tally = parse_stream(&self.source, volume, &id, &stream, artefact, &held)
+            let only = changed_part(volume, &id);
+            let only = only.as_deref();
+            let tally = parse_part(&self.source, volume, &id, &stream, artefact, only, &held)
                 .expect("holding units never fails");
             let units = held
                 .units
@@ -354,9 +414,17 @@ impl<C: Consumer> Search<'_, C> {
             }
             Outcome::Large(id, kinds, stream) => {
                 for artefact in kinds {
-                    let tally =
-                        parse_stream(&self.source, volume, &id, &stream, artefact, self.consumer)
-                            .map_err(|RunError::Output(error)| error)?;
+                    let only = changed_part(volume, &id);
+                    let tally = parse_part(
+                        &self.source,
+                        volume,
+                        &id,
+                        &stream,
+                        artefact,
+                        only.as_deref(),
+                        self.consumer,
+                    )
+                    .map_err(|RunError::Output(error)| error)?;
                     self.count(artefact.descriptor().id, tally);
                 }
             }

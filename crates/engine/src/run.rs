@@ -21,6 +21,9 @@ use scelle_parallel::ordered;
 /// Units that a stream is cut into at most; at a mebibyte each, more than a volume's largest table has.
 const MAX_UNITS: u64 = 1 << 20;
 
+/// What is left out of a unit, or parsed, together: whole records of any size that an `$MFT` has.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// How many records and warnings a run gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -49,6 +52,18 @@ pub enum RunError {
 pub fn run<C: Consumer>(
     artefact: &dyn Artefact,
     input: Input<'_>,
+    context: &Arc<Context>,
+    consumer: &C,
+) -> Result<Tally, RunError> {
+    run_over(artefact, input, None, context, consumer)
+}
+
+/// As [`run`]; with `only`, a stream that is cut into pieces is surveyed whole, and parsed where `only` has bytes. The records
+/// of its artefact lie at multiples of their size, which divides [`PIECE_BYTES`].
+pub(crate) fn run_over<C: Consumer>(
+    artefact: &dyn Artefact,
+    input: Input<'_>,
+    only: Option<&[Range<u64>]>,
     context: &Arc<Context>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
@@ -83,7 +98,7 @@ pub fn run<C: Consumer>(
             });
             consumer.join(unit)?;
         }
-        Parser::Chunks(parser) => run.chunks(parser)?,
+        Parser::Chunks(parser) => run.chunks(parser, only)?,
         _ => unreachable!("every way of parsing is scheduled above"),
     }
     Ok(Tally {
@@ -146,7 +161,11 @@ impl<C: Consumer> Run<'_, C> {
         rest(out, parsed, range);
     }
 
-    fn chunks(&self, parser: &dyn ParseChunks) -> Result<(), RunError> {
+    fn chunks(
+        &self,
+        parser: &dyn ParseChunks,
+        only: Option<&[Range<u64>]>,
+    ) -> Result<(), RunError> {
         let len = self.input.stream.len();
         let mut prepared = None;
         let unit = self.unit(|out| match parser.prepare(self.input, out) {
@@ -185,6 +204,10 @@ impl<C: Consumer> Run<'_, C> {
             }
         };
 
+        let units = match only {
+            Some(only) => pieces(&units, only),
+            None => units,
+        };
         ordered(
             units.len(),
             rayon::current_num_threads() * 4,
@@ -257,6 +280,27 @@ fn units(cut: &Cut, len: u64) -> Vec<Range<u64>> {
         .step_by(step)
         .map(|start| start..end.min(start + step as u64))
         .collect()
+}
+
+/// The pieces of units in which `only` has bytes, neighbours in one unit together.
+fn pieces(units: &[Range<u64>], only: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut pieces: Vec<Range<u64>> = Vec::new();
+    for unit in units {
+        for start in unit.clone().step_by(PIECE_BYTES) {
+            let piece = start..unit.end.min(start + PIECE_BYTES as u64);
+            let after = only.partition_point(|range| range.end <= piece.start);
+            if only.get(after).is_none_or(|range| range.start >= piece.end) {
+                continue;
+            }
+            match pieces.last_mut() {
+                Some(last) if last.end == piece.start && piece.start > unit.start => {
+                    last.end = piece.end;
+                }
+                _ => pieces.push(piece),
+            }
+        }
+    }
+    pieces
 }
 
 /// The units that hold stored bytes, and what can't be read and lies in none of them.

@@ -1,6 +1,9 @@
 //! Volumes, and the evidence that holds them.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
 
 use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{ReadAt, ReadError};
@@ -81,6 +84,18 @@ pub trait Volume: Send + Sync {
 
     /// Shows every entry, allocated and deleted, damage included, in a stable order.
     fn walk(&self, visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>);
+
+    /// Of a snapshot, shows the entries whose record or streams lie where the next newer state of the volume has
+    /// something else, as [`walk`](Self::walk) does; of all else, every entry.
+    fn walk_changed(&self, visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>) {
+        self.walk(visit);
+    }
+
+    /// Of a snapshot, which bytes of its `$MFT` are not those that the next newer state of the volume has at the
+    /// same place, in order; `None` where that isn't known.
+    fn changed_mft(&self) -> Option<Vec<Range<u64>>> {
+        None
+    }
 
     /// Opens a stream that [`walk`](Self::walk) showed.
     ///

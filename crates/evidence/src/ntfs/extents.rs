@@ -72,7 +72,7 @@ pub(crate) struct ExtentStream {
 pub(super) struct Piece {
     pub(super) kind: RangeKind,
     /// Where on the volume, for data.
-    at: u64,
+    pub(super) at: u64,
     pub(super) end: u64,
 }
 

@@ -26,6 +26,7 @@
 //! with its size, says so, and gives an error when it is opened.
 
 mod bitmap;
+mod changed;
 mod copies;
 mod extend;
 mod extents;

@@ -1,6 +1,6 @@
 //! The walk over every record of a volume.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use scelle_event::EvidencePath;
 use scelle_formats::{
@@ -145,6 +145,23 @@ impl<'v> Walk<'v> {
                         lose(visit, number, None, error)?;
                     }
                 }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Shows some entries, in their order.
+    pub(super) fn run_over(
+        &mut self,
+        numbers: &BTreeSet<u64>,
+        visit: Visit<'_>,
+    ) -> ControlFlow<()> {
+        let mut room = Room::default();
+        for number in numbers {
+            match self.volume.records.read(*number, &mut room) {
+                Ok(record) if record.header.is_extension() => {}
+                Ok(record) => self.show(*number, &record, visit)?,
+                Err(error) => lose(visit, *number, None, error)?,
             }
         }
         ControlFlow::Continue(())

@@ -72,6 +72,22 @@ pub fn shadow_copies(
         .collect();
     let stores = Stores::new(source.clone(), places.iter().copied(), incomplete);
     let stores = Arc::new(stores);
+    let lengths = stated.iter().map(|one| one.volume_bytes.min(source.len()));
+    let disks: Vec<Arc<dyn ReadAt>> = lengths
+        .enumerate()
+        .map(|(own, len)| {
+            let disk: Arc<dyn ReadAt> = Arc::new(Mapped {
+                cache: stores.cache.clone(),
+                layout: View {
+                    stores: stores.clone(),
+                    own,
+                    len,
+                },
+                layer: 1,
+            });
+            disk
+        })
+        .collect();
     let mut given: HashMap<Arc<str>, u32> = HashMap::new();
     let snapshots = stated.iter().zip(places).enumerate();
     snapshots
@@ -83,7 +99,7 @@ pub fn shadow_copies(
             if *count > 1 {
                 id = format!("{id}+{count}").into();
             }
-            let len = stated.volume_bytes.min(source.len());
+            let len = disks[own].len();
             if len < stated.volume_bytes {
                 let why = format!(
                     "it states a volume of {} bytes, and this one has {len}",
@@ -95,15 +111,7 @@ pub fn shadow_copies(
                     why,
                 ));
             }
-            let disk: Arc<dyn ReadAt> = Arc::new(Mapped {
-                cache: stores.cache.clone(),
-                layout: View {
-                    stores: stores.clone(),
-                    own,
-                    len,
-                },
-                layer: 1,
-            });
+            let disk = disks[own].clone();
             Snapshot {
                 volume: Arc::new(ShadowVolume {
                     info: VolumeInfo {
@@ -115,7 +123,11 @@ pub fn shadow_copies(
                         cluster_bytes: volume.cluster_bytes,
                     },
                     source: disk.clone(),
+                    stores: stores.clone(),
+                    own,
+                    newer: disks.get(own + 1).unwrap_or(source).clone(),
                     opened: OnceLock::new(),
+                    change: OnceLock::new(),
                 }),
                 disk,
                 created,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -82,6 +83,28 @@ impl Stores {
         }
         let store = &self.stores[index];
         store.blocks.get_or_init(|| self.load(store, left))
+    }
+
+    /// Where a snapshot may hold something else than the next newer state of the volume, in order.
+    pub(super) fn differences(&self, own: usize) -> Result<Vec<Range<u64>>, ReadError> {
+        let blocks = self.blocks(own).as_ref().map_err(ReadError::clone)?;
+        let mut changed: Vec<u32> = blocks.held.keys().copied().collect();
+        changed.extend(blocks.overlays.keys());
+        if own + 1 < self.stores.len() {
+            // What only the reader of the newer one sees.
+            let newer = self.blocks(own + 1).as_ref().map_err(ReadError::clone)?;
+            changed.extend(newer.overlays.keys());
+        }
+        changed.sort_unstable();
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for block in changed {
+            let start = u64::from(block) * BLOCK;
+            match ranges.last_mut() {
+                Some(last) if last.end >= start => last.end = start + BLOCK,
+                _ => ranges.push(start..start + BLOCK),
+            }
+        }
+        Ok(ranges)
     }
 
     fn load(&self, store: &Store, limit: usize) -> Result<Blocks, ReadError> {

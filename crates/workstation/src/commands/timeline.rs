@@ -33,6 +33,7 @@ Examples:
   scelle timeline case.scelle.zip --out case.parquet
   scelle timeline disk.raw --format bodyfile --out disk.body
   scelle timeline a.scelle.zip b.scelle.zip --format csv --out both.csv --from 2024-05-01 --to 2024-06-01
+  scelle timeline disk.raw --shadow-copies --out all.parquet    rows of `VOLUME@TIME/…` are those of a snapshot
   scelle timeline Security.evtx --format jsonl --out - | jq .message
 
 Each row leads back to its bytes: `scelle cat SOURCE STREAM --range OFFSET..LENGTH`.
@@ -61,6 +62,9 @@ pub(crate) struct Args {
     /// Look for records of files in unused clusters too, which reads all of them (NTFS)
     #[arg(long)]
     carve: bool,
+    /// Add what shadow copies say, and the volume itself or a newer one of them does not
+    #[arg(long)]
+    shadow_copies: bool,
     /// The zone of local times in the evidence, as in +02:00
     #[arg(long)]
     zone: Option<Zone>,
@@ -130,8 +134,15 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let sources = args
         .sources
         .iter()
-        .map(|path| args.key.open_with(path, &OpenOptions { map: true }))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|path| {
+            let source = args.key.open_with(path, &OpenOptions { map: true })?;
+            Ok(if args.shadow_copies {
+                source.with_shadow_copies()
+            } else {
+                source
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     let options = Options {
         from: args.from,
         to: args.to,
