@@ -8,7 +8,10 @@ use std::{
     collections::{BTreeMap, HashMap, btree_map},
     io,
     ops::{ControlFlow, Range},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use scelle_artefacts::by_id;
@@ -65,6 +68,7 @@ pub fn traces(source: &Arc<str>, volume: &dyn Volume) -> Result<Traces, RunError
         uses: HashMap::new(),
         traces: Traces::default(),
         found: BTreeMap::new(),
+        is_full: false,
     };
     let place = |path: &str, stream: Option<&str>| StreamId {
         volume: volume.info().id.clone(),
@@ -88,6 +92,11 @@ pub fn traces(source: &Arc<str>, volume: &dyn Volume) -> Result<Traces, RunError
         search.names(artefact, &id, volume.open(&id), "")?;
     }
     search.indexes()?;
+    if search.is_full {
+        let why = format!("it has more than {MAX_TRACES} names of files without a record");
+        let volume = volume.info().id.to_string();
+        search.traces.unread.push((volume, why));
+    }
     let mut traces = search.traces;
     traces.found = search.found.into_values().collect();
     Ok(traces)
@@ -100,6 +109,8 @@ struct Search<'a> {
     uses: HashMap<u64, u16>,
     traces: Traces,
     found: BTreeMap<(u64, u16), Trace>,
+    /// Whether there were more.
+    is_full: bool,
 }
 
 impl Search<'_> {
@@ -109,6 +120,8 @@ impl Search<'_> {
         let volume = self.volume;
         volume.walk(&mut |entry| {
             let Ok(entry) = entry else {
+                // It may have been a directory; what it was is told by whoever lists the volume.
+                self.traces.losses += 1;
                 return ControlFlow::Continue(());
             };
             if entry
@@ -146,8 +159,10 @@ impl Search<'_> {
             uses: &uses,
             directory,
             found: Mutex::new(std::mem::take(&mut self.found)),
+            is_full: AtomicBool::new(self.is_full),
         };
         let outcome = self.stream(artefact, id, opened, &watch);
+        self.is_full = watch.is_full.into_inner();
         let found = watch.found.into_inner();
         self.found = found.unwrap_or_else(PoisonError::into_inner);
         self.uses = uses;
@@ -220,6 +235,7 @@ struct Watch<'a> {
     uses: &'a HashMap<u64, u16>,
     directory: &'a str,
     found: Mutex<BTreeMap<(u64, u16), Trace>>,
+    is_full: AtomicBool,
 }
 
 impl<'a> Consumer for Watch<'a> {
@@ -231,17 +247,24 @@ impl<'a> Consumer for Watch<'a> {
             directory: self.directory,
             context: context.clone(),
             found: BTreeMap::new(),
+            is_full: false,
         }
     }
 
     fn join(&self, unit: Unit<'a>) -> io::Result<()> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_full = unit.is_full;
         for (key, trace) in unit.found {
-            let room = found.len() < MAX_TRACES;
-            if let (btree_map::Entry::Vacant(place), true) = (found.entry(key), room) {
-                place.insert(trace);
+            let has_room = found.len() < MAX_TRACES;
+            if let btree_map::Entry::Vacant(place) = found.entry(key) {
+                if has_room {
+                    place.insert(trace);
+                } else {
+                    is_full = true;
+                }
             }
         }
+        self.is_full.fetch_or(is_full, Relaxed);
         Ok(())
     }
 }
@@ -251,6 +274,7 @@ struct Unit<'a> {
     directory: &'a str,
     context: Arc<Context>,
     found: BTreeMap<(u64, u16), Trace>,
+    is_full: bool,
 }
 
 impl Sink for Unit<'_> {
@@ -261,7 +285,11 @@ impl Sink for Unit<'_> {
         // An entry that was never used is none, and 0 is no use of one.
         let is_known = sequence == 0 || self.uses.get(&entry) == Some(&sequence);
         let key = (entry, sequence);
-        if is_known || self.found.len() >= MAX_TRACES || self.found.contains_key(&key) {
+        if is_known || self.found.contains_key(&key) {
+            return;
+        }
+        if self.found.len() >= MAX_TRACES {
+            self.is_full = true;
             return;
         }
         let Some(name) = observation.record.subject() else {

@@ -247,9 +247,13 @@ impl Head {
     }
 
     fn range_of(&self, entry: u64) -> Range<u64> {
-        // Entries are numbers of 48 bits, and records have 16 at most.
-        let start = self.start + (entry - self.first_entry) * self.record_bytes as u64;
-        start..start + self.record_bytes as u64
+        // A journal may name any entry of 48 bits, and records may have 64 KiB: past the end of all
+        // streams nothing is read.
+        let size = self.record_bytes as u64;
+        let start = (entry - self.first_entry)
+            .saturating_mul(size)
+            .saturating_add(self.start);
+        start..start.saturating_add(size)
     }
 }
 
