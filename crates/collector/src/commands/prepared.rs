@@ -113,7 +113,7 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
         .filter_map(|(what, limit)| Some(format!("{what}{}", show_size(limit?))))
         .collect();
     for (name, text) in [
-        ("Prepared by", plan.team.clone()),
+        ("Team", plan.team.clone()),
         ("Case", plan.case.clone()),
         (
             "Collects",
@@ -121,10 +121,10 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
         ),
         ("At most", most.join(", ")),
         ("Label", plan.tlp.clone()),
-        ("Readable by", reading),
+        ("Readers", reading),
         ("Time from", plan.timestamp.clone().unwrap_or_default()),
         ("Into", path.display().to_string()),
-        ("Valid until", time(plan.until)),
+        ("Until", time(plan.until)),
         ("Plan", prepared.plan_blake3.clone()),
     ] {
         if !text.is_empty() {

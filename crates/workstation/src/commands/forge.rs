@@ -37,9 +37,9 @@ Examples:
   scelle forge --team team.toml --case case-42 --profile full --for windows-x64 --out collect-42.exe
   scelle verify host.scelle.zip.pgp --key team.key.asc --trust case-42.cert.asc
 
-The collector's own bytes stay as they are; a signed plan is put behind them, with whom the bundle is
-encrypted for, label, limits, and a key that the case's key vouches for. Whoever holds the result
-can seal in the case's name until the time is over.
+The collector's own bytes stay as they are; a signed plan is put behind them, with whom
+the bundle is encrypted for, label, limits, and a key that the case's key vouches for.
+Whoever holds the result can seal in the case's name until the time is over.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     /// The team's profile; its signature is checked
