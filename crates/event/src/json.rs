@@ -93,54 +93,74 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a text escaped as RFC 8259 asks, without quotes.
 pub fn write_text_inner(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        // Few texts have anything to escape: eight bytes are looked at in one go.
-        if let Some(eight) = bytes[at..].first_chunk()
-            && !has_escaped(u64::from_le_bytes(*eight))
-        {
-            at += 8;
-            continue;
+    out.reserve(text.len());
+    let mut rest = text.as_bytes();
+    // Few texts have anything to escape: eight bytes are looked at, and copied, in one go.
+    while let Some((eight, next)) = rest.split_first_chunk::<8>() {
+        if has_escaped(u64::from_le_bytes(*eight)) {
+            eight.iter().for_each(|byte| write_byte(out, *byte));
+        } else {
+            out.extend_from_slice(eight);
         }
-        let byte = bytes[at];
-        at += 1;
-        if is_escaped(byte) {
-            out.extend_from_slice(&bytes[start..at - 1]);
-            start = at;
-            write_escaped(out, byte);
-        }
+        rest = next;
     }
-    out.extend_from_slice(&bytes[start..]);
+    rest.iter().for_each(|byte| write_byte(out, *byte));
 }
 
 /// Appends UTF-16 text, little-endian, in quotes, in one pass over its units. An unpaired
 /// surrogate is shown by its number, as `\uD800` in the text itself.
 pub fn write_utf16(out: &mut Vec<u8>, units: &[u8]) {
-    out.reserve(units.len() / 2 + 2 + BLOCK_UNITS);
+    out.reserve(units.len() / 2 + 2);
     out.push(b'"');
     let mut rest = &units[..units.len() & !1];
-    while !rest.is_empty() {
-        // Nearly all text is plain ASCII: sixteen units are looked at in one go. A copy of fixed
-        // size, cut afterwards, costs a fraction of one of any size.
-        let (text, count) = match rest.first_chunk() {
-            Some(block) => plain_ascii(block, BLOCK_UNITS),
-            None => {
-                let mut block = [0; BLOCK_UNITS * 2];
-                block[..rest.len()].copy_from_slice(rest);
-                plain_ascii(&block, rest.len() / 2)
+    // Nearly all text is plain ASCII. Copies of fixed size cost a fraction of one of any size.
+    while let Some(eight) = rest.first_chunk::<16>() {
+        let eight = u128::from_le_bytes(*eight);
+        match (plain_ascii(eight as u64), plain_ascii((eight >> 64) as u64)) {
+            (Some(low), Some(high)) => {
+                let text = u64::from(high) << 32 | u64::from(low);
+                out.extend_from_slice(&text.to_le_bytes());
+                rest = &rest[16..];
             }
-        };
-        let end = out.len() + count;
-        out.extend_from_slice(&text);
-        out.truncate(end);
-        rest = &rest[count * 2..];
-        if count < BLOCK_UNITS {
-            rest = write_unit(out, rest);
+            (Some(low), None) => {
+                out.extend_from_slice(&low.to_le_bytes());
+                rest = write_units(out, &rest[8..], 4);
+            }
+            (None, _) => rest = write_units(out, rest, 4),
         }
     }
+    if let Some(four) = rest.first_chunk()
+        && let Some(text) = plain_ascii(u64::from_le_bytes(*four))
+    {
+        out.extend_from_slice(&text.to_le_bytes());
+        rest = &rest[8..];
+    }
+    write_units(out, rest, usize::MAX);
     out.push(b'"');
+}
+
+/// Four units of UTF-16 as bytes, if all of them are ASCII that need not be escaped.
+fn plain_ascii(units: u64) -> Option<u32> {
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    const HIGH_BITS: u64 = ONES << 15;
+    // The high bit of a unit below 0x8000 is set where it is below `limit`.
+    let below = |units: u64, limit: u64| !((units | HIGH_BITS) - ONES * limit) & HIGH_BITS;
+    let is = |byte: u8| below(units ^ (ONES * u64::from(byte)), 1);
+    let not_ascii = units & (ONES * 0xff80);
+    if not_ascii | below(units, 0x20) | is(b'"') | is(b'\\') != 0 {
+        return None;
+    }
+    let pairs = (units | units >> 8) & 0x0000_ffff_0000_ffff;
+    Some((pairs | pairs >> 16) as u32)
+}
+
+/// Appends the first `count` characters, or as many as there are, and returns what follows.
+fn write_units<'a>(out: &mut Vec<u8>, mut units: &'a [u8], mut count: usize) -> &'a [u8] {
+    while count > 0 && !units.is_empty() {
+        units = write_unit(out, units);
+        count -= 1;
+    }
+    units
 }
 
 /// Appends the character that stands first, escaped where it must be, and returns what follows.
@@ -150,11 +170,7 @@ fn write_unit<'a>(out: &mut Vec<u8>, units: &'a [u8]) -> &'a [u8] {
     };
     let unit = u16::from_le_bytes([*low, *high]);
     if unit < 0x80 {
-        if is_escaped(*low) {
-            write_escaped(out, *low);
-        } else {
-            out.push(*low);
-        }
+        write_byte(out, *low);
         return next;
     }
     let second = next.first_chunk().map(|two| u16::from_le_bytes(*two));
@@ -171,29 +187,17 @@ fn write_unit<'a>(out: &mut Vec<u8>, units: &'a [u8]) -> &'a [u8] {
     }
 }
 
-/// How many units of UTF-16 are looked at in one go.
-const BLOCK_UNITS: usize = 16;
-
-/// Units of UTF-16 as bytes, and how many of the first `count` stand before the first one that is
-/// not ASCII or has to be escaped.
-fn plain_ascii(units: &[u8; BLOCK_UNITS * 2], count: usize) -> ([u8; BLOCK_UNITS], usize) {
-    // No branch within the loop, so that it is done many units at a time.
-    let mut text = [0; BLOCK_UNITS];
-    let mut special = [0u8; BLOCK_UNITS];
-    for (index, unit) in units.chunks_exact(2).enumerate() {
-        let unit = u16::from_le_bytes([unit[0], unit[1]]);
-        text[index] = unit as u8;
-        let not_plain = (unit.wrapping_sub(0x20) >= 0x60)
-            | (unit == u16::from(b'"'))
-            | (unit == u16::from(b'\\'));
-        special[index] = u8::from(not_plain);
-    }
-    let first = u128::from_le_bytes(special).trailing_zeros() as usize / 8;
-    (text, first.min(count))
-}
-
 fn is_escaped(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Appends a byte of a text, escaped where it must be.
+fn write_byte(out: &mut Vec<u8>, byte: u8) {
+    if is_escaped(byte) {
+        write_escaped(out, byte);
+    } else {
+        out.push(byte);
+    }
 }
 
 fn write_escaped(out: &mut Vec<u8>, byte: u8) {
@@ -393,7 +397,7 @@ mod tests {
     #[test]
     fn escapes_wherever_they_stand() {
         for special in [
-            "\"", "\\", "\n", "\u{1}", "\u{1f}", "é", "\u{7f}", " ", "!", "[", "]",
+            "\"", "\\", "\n", "\u{1}", "\u{1f}", "é", "𝄞", "\u{7f}", " ", "!", "[", "]",
         ] {
             for before in 0..20 {
                 for after in 0..20 {
