@@ -4,8 +4,10 @@
 
 pub mod commands;
 mod keys;
+mod labels;
 pub mod output;
 pub mod terminal;
 
 pub use keys::{KeyArgs, RecipientArgs};
+pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};
 pub use terminal::{Common, Exit, Terminal, Tone};

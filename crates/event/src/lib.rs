@@ -6,6 +6,7 @@
 
 mod coverage;
 pub mod json;
+mod label;
 mod lines;
 mod meaning;
 mod observation;
@@ -16,6 +17,7 @@ mod time;
 mod tlp;
 
 pub use coverage::{Coverage, Outcome};
+pub use label::{Label, Lowered};
 pub use lines::{JsonLines, Lines};
 pub use meaning::{Meaning, Meanings};
 pub use observation::{

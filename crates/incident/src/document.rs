@@ -163,6 +163,10 @@ impl Writer<'_> {
         let status = incident
             .status
             .map(|status| self.say(status_phrase(status)).to_owned());
+        let lowered = incident
+            .tlp_lowered
+            .as_ref()
+            .map(|one| format!("{}{}{}", one.from, self.language.colon(), one.reason));
         let severity = incident
             .impact
             .severity
@@ -175,6 +179,7 @@ impl Writer<'_> {
                     (Phrase::Number, owned(&incident.id)),
                     (Phrase::Team, owned(&incident.team)),
                     (Phrase::Label, Some(label.name().to_owned())),
+                    (Phrase::LabelLowered, lowered),
                     (Phrase::StatusLabel, status),
                     (Phrase::SeverityLabel, severity),
                 ])),

@@ -19,7 +19,7 @@ use quick_xml::{
 use scelle_event::Tlp;
 
 use crate::{
-    Contact, Incident, Indicator, Language, RenderError, Time,
+    Contact, Incident, Indicator, Language, LoweredLabel, RenderError, Time,
     document::said,
     protocol::{ip_protocol, is_service},
 };
@@ -95,6 +95,9 @@ pub fn write(
             .text(text)
     };
     whole.push(data("tlp", label.name()));
+    if let Some(LoweredLabel { from, reason }) = &incident.tlp_lowered {
+        whole.push(data("tlp-lowered", &format!("from {from}: {reason}")));
+    }
     whole
         .children
         .extend(said(&incident.no_indicators).map(|why| data("no-indicators", why)));

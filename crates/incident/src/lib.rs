@@ -26,8 +26,8 @@ pub use check::Gap;
 #[cfg(feature = "render")]
 pub use document::{Block, Document, RenderError, Section};
 pub use record::{
-    Contact, ContactRole, Context, FORMAT, Impact, Incident, Indicator, ReadError, Severity,
-    Status, Times,
+    Contact, ContactRole, Context, FORMAT, Impact, Incident, Indicator, LoweredLabel, ReadError,
+    Severity, Status, Times,
 };
 pub use time::{Time, TimeError};
 pub use words::Language;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use scelle_event::Tlp;
+use scelle_event::{Label, Lowered, Tlp};
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
@@ -22,6 +22,9 @@ pub struct Incident {
     pub team: Option<String>,
     /// The TLP 2.0 label.
     pub tlp: Option<String>,
+    /// From what the label was lowered, and why, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tlp_lowered: Option<LoweredLabel>,
     /// How far it is handled.
     pub status: Option<Status>,
     /// When.
@@ -36,6 +39,16 @@ pub struct Incident {
     pub indicators: Vec<Indicator>,
     /// Why no indicator is given, where none is.
     pub no_indicators: Option<String>,
+}
+
+/// A label that was lowered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoweredLabel {
+    /// The label before.
+    pub from: String,
+    /// Why, in the words of whoever lowered it.
+    pub reason: String,
 }
 
 /// When it happened and was noticed; each with its time zone.
@@ -233,6 +246,15 @@ impl Incident {
     /// The label, where there is one that TLP 2.0 knows.
     pub fn label(&self) -> Option<Tlp> {
         self.tlp.as_deref()?.parse().ok()
+    }
+
+    /// Gives it another label; where that is freer than the one it had, the record says so from then on.
+    pub fn relabel(&mut self, label: Label) {
+        self.tlp = Some(label.tlp.name().to_owned());
+        if let Some(Lowered { from, reason }) = label.lowered {
+            let from = from.name().to_owned();
+            self.tlp_lowered = Some(LoweredLabel { from, reason });
+        }
     }
 
     fn of_known_format(mut self) -> Result<Self, ReadError> {

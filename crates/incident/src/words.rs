@@ -130,6 +130,7 @@ phrases! {
     Number: "Numéro", "Number";
     Team: "Équipe", "Team";
     Label: "Étiquette", "Label";
+    LabelLowered: "Étiquette abaissée depuis", "Label lowered from";
     StatusLabel: "État", "Status";
     Chronology: "Dates et heures", "Dates and times";
     Detected: "Remarqué", "Noticed";

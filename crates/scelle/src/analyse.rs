@@ -2,7 +2,7 @@
 
 use scelle_artefacts::Artefact;
 use scelle_engine::{ParseSummary, Progress, RunError, parse};
-use scelle_event::Consumer;
+use scelle_event::{Consumer, Label};
 use scelle_timeline::{Metadata, Options, Output, Summary, Timeline};
 
 use crate::Source;
@@ -25,7 +25,8 @@ pub enum TimelineError {
 /// Parses `sources` as each of `artefacts` and writes one sorted timeline of them,
 /// in as many forms as there are `outputs`.
 ///
-/// It works on the caller's rayon pool. The answer says what each source held, in order.
+/// A label in `options` stands in the files instead of the strictest of the sources', where it is
+/// stricter, or says that and why it is lowered. It works on the caller's rayon pool. The answer says what each source held, in order.
 ///
 /// # Errors
 /// Where the output can't be written, or the rows don't fit into what `options` grants.
@@ -36,7 +37,15 @@ pub fn timeline(
     outputs: Vec<Output<'_>>,
     progress: &Progress,
 ) -> Result<(Summary, Vec<ParseSummary>), TimelineError> {
+    let stated = options.metadata.label.take();
     options.metadata = metadata(sources);
+    options.metadata.label = match (stated, options.metadata.label) {
+        // Nobody said that it is lowered, so it is not.
+        (Some(stated), Some(carried)) if stated.lowered.is_none() && stated.tlp < carried.tlp => {
+            Some(carried)
+        }
+        (stated, carried) => stated.or(carried),
+    };
     // A root names the moment of collection as well; a timeline depends on the evidence alone,
     // and the payload id, which does so too, stands for it.
     for source in &mut options.metadata.sources {
@@ -70,7 +79,8 @@ pub fn metadata(sources: &[Source]) -> Metadata {
         label: sources
             .iter()
             .filter_map(|one| Some(one.bundle()?.tlp))
-            .max(),
+            .max()
+            .map(Label::from),
         sources: sources
             .iter()
             .map(|source| scelle_timeline::Source {

@@ -46,6 +46,7 @@
 mod analyse;
 mod collect;
 mod key;
+mod label;
 mod prepared;
 mod program;
 mod resume;
@@ -68,6 +69,7 @@ pub use collect::{
     CollectError, Collected, Destination, Order, PreparedRun, collect, recipient, run_key,
 };
 pub use key::ReadKey;
+pub use label::claimed_label;
 pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
 };

@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use scelle_event::{ArtefactId, Tlp, UtcNanos, json};
+use scelle_event::{ArtefactId, Label, Lowered, UtcNanos, json};
 
 use crate::Zone;
 
@@ -53,8 +53,8 @@ impl Default for Options {
 /// What a timeline's files say of themselves. Nothing in it speaks of the moment of making.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// The strictest label of the sources.
-    pub label: Option<Tlp>,
+    /// The label of the files: the strictest of the sources', or what was said instead.
+    pub label: Option<Label>,
     /// Where the rows come from.
     pub sources: Vec<Source>,
 }
@@ -77,8 +77,11 @@ impl Metadata {
             ("scelle.version", env!("CARGO_PKG_VERSION").to_owned()),
             ("scelle.timeline_version", SCHEMA_VERSION.to_string()),
         ];
-        if let Some(label) = self.label {
-            pairs.push(("scelle.tlp", label.name().to_owned()));
+        if let Some(label) = &self.label {
+            pairs.push(("scelle.tlp", label.tlp.name().to_owned()));
+            if let Some(lowered) = &label.lowered {
+                pairs.push(("scelle.tlp_lowered", text(lowered_json(lowered))));
+            }
         }
         pairs.push(("scelle.sources", text(self.sources_json())));
         pairs
@@ -91,9 +94,13 @@ impl Metadata {
         json::write_text(&mut out, env!("CARGO_PKG_VERSION"));
         out.extend_from_slice(b",\"timeline_version\":");
         json::write_uint(&mut out, SCHEMA_VERSION.into());
-        if let Some(label) = self.label {
+        if let Some(label) = &self.label {
             out.extend_from_slice(b",\"tlp\":");
-            json::write_text(&mut out, label.name());
+            json::write_text(&mut out, label.tlp.name());
+            if let Some(lowered) = &label.lowered {
+                out.extend_from_slice(b",\"tlp_lowered\":");
+                out.extend_from_slice(&lowered_json(lowered));
+            }
         }
         out.extend_from_slice(b",\"sources\":");
         out.extend_from_slice(&self.sources_json());
@@ -122,6 +129,16 @@ impl Metadata {
         out.push(b']');
         out
     }
+}
+
+/// What a label was lowered from, and why.
+fn lowered_json(lowered: &Lowered) -> Vec<u8> {
+    let mut out = b"{\"from\":".to_vec();
+    json::write_text(&mut out, lowered.from.name());
+    out.extend_from_slice(b",\"reason\":");
+    json::write_text(&mut out, &lowered.reason);
+    out.push(b'}');
+    out
 }
 
 fn text(json: Vec<u8>) -> String {

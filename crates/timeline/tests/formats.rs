@@ -20,7 +20,7 @@ use support::{SCHEMA, Seen, Shared, Thing, context, json_lines, made, stamp, war
 fn options() -> Options {
     Options {
         metadata: Metadata {
-            label: Some(Tlp::AmberStrict),
+            label: Some(Tlp::AmberStrict.into()),
             sources: vec![Source {
                 name: "payload".to_owned(),
                 payload: Some("payload".to_owned()),

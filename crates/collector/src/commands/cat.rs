@@ -13,7 +13,7 @@ use scelle::{
     formats::{RangeKind, ReadAt, ReadAtExt},
 };
 
-use crate::{Exit, KeyArgs, Terminal};
+use crate::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
 
 /// Bytes that are handed on in one piece.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -44,6 +44,8 @@ pub struct Args {
     /// Only what is stored: leave out the holes of a sparse stream
     #[arg(long, conflicts_with = "range")]
     stored: bool,
+    #[command(flatten)]
+    limit: AtMostArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -99,6 +101,8 @@ impl FromStr for OffsetAndLength {
 /// Where the source or the stream can't be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.key.open(&args.source)?;
+    let inputs = Inputs::source(&args.source, &source);
+    let label = args.limit.carry(&inputs)?;
     let (id, stream) = match args.deleted {
         None => source.stream(&args.stream)?,
         Some(DeletedId(entry)) => {
@@ -128,6 +132,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         std::iter::once(start.min(len)..end.min(len)).collect()
     };
+    inputs.tell(&label, terminal);
     let mut out = io::stdout().lock();
     let mut lost = 0;
     for range in ranges {

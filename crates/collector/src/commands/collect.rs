@@ -21,7 +21,7 @@ use scelle_incident::{Incident, Language};
 use serde_json::json;
 
 use crate::{
-    Exit, KeyArgs, RecipientArgs, Terminal, Tone,
+    Exit, Inputs, KeyArgs, RecipientArgs, StateArgs, Terminal, Tone,
     output::{refuse_existing, refuse_on_source},
 };
 
@@ -221,6 +221,7 @@ pub fn collect(
     course: Course,
     terminal: &Terminal,
 ) -> Result<Collected> {
+    refuse_freer(source, source_path, tlp)?;
     let incident = choices.incident(tlp, terminal)?;
     let progress = Progress::default();
     let collected = terminal.watch(&progress, || -> Result<_> {
@@ -256,6 +257,17 @@ pub fn collect(
         );
     }
     Ok(collected)
+}
+
+/// Refuses a label that is freer than that of what is collected from: a seal lowers nothing.
+fn refuse_freer(source: &Source, path: &Path, tlp: Tlp) -> Result<()> {
+    let mut inputs = Inputs::default();
+    inputs.add_source(path, source);
+    let stated = StateArgs {
+        tlp: Some(tlp),
+        ..StateArgs::default()
+    };
+    stated.carry(&inputs).map(drop)
 }
 
 impl Choices {

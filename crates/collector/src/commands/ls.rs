@@ -13,13 +13,13 @@ use scelle::{
         profile::Selector,
         traces::{Trace, traces},
     },
-    event::{EvidencePath, Moment, Precision, StreamId, UtcNanos},
+    event::{EvidencePath, Moment, Precision, StreamId, Tlp, UtcNanos},
     evidence::{Entry, EntryKind, Snapshot, StreamInfo, StreamState, Volume, VolumeKind},
 };
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Exit, KeyArgs, Terminal};
+use crate::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
 
 /// List the streams of a bundle, a disk image, a volume or a folder
 #[derive(clap::Args, Debug)]
@@ -52,11 +52,14 @@ pub struct Args {
     #[arg(long)]
     shadow_copies: bool,
     #[command(flatten)]
+    limit: AtMostArgs,
+    #[command(flatten)]
     key: KeyArgs,
 }
 
 #[derive(Serialize)]
 struct Line<'a> {
+    tlp: &'static str,
     volume: &'a str,
     path: String,
     stream: Option<String>,
@@ -95,6 +98,12 @@ struct Times {
 /// Where the source can't be opened, or the pattern makes no sense.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.key.open(&args.source)?;
+    let inputs = Inputs::source(&args.source, &source);
+    let label = args.limit.carry(&inputs)?;
+    if !terminal.json {
+        inputs.tell(&label, terminal);
+    }
+    let tlp = label.tlp;
     let selector = args.pattern.as_deref().map(Selector::new).transpose();
     let selector = selector
         .map_err(anyhow::Error::msg)
@@ -110,7 +119,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let snapshots = source.evidence().snapshots.clone();
     if selector.is_none() {
         for snapshot in &snapshots {
-            state(terminal, snapshot, &mut out)?;
+            state(terminal, tlp, snapshot, &mut out)?;
         }
     }
     let source = if args.shadow_copies {
@@ -126,6 +135,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                     let written = list(
                         args,
                         terminal,
+                        tlp,
                         selector.as_ref(),
                         volume.as_ref(),
                         &entry,
@@ -161,7 +171,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                     .as_ref()
                     .is_none_or(|selector| selector.fits(&path, None))
                 {
-                    show_trace(terminal, volume, trace, &mut out)?;
+                    show_trace(terminal, tlp, volume, trace, &mut out)?;
                     shown += 1;
                 }
             }
@@ -179,12 +189,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 }
 
 /// Shows that there is a shadow copy.
-fn state(terminal: &Terminal, snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+fn state(
+    terminal: &Terminal,
+    tlp: Tlp,
+    snapshot: &Snapshot,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let id = &*snapshot.volume.info().id;
     let created = Moment::Utc(snapshot.created);
     let elsewhere = (!snapshot.is_here).then_some("its data lies on another volume");
     if terminal.json {
         let line = Line {
+            tlp: tlp.name(),
             volume: id,
             path: String::new(),
             stream: None,
@@ -220,6 +236,7 @@ fn state(terminal: &Terminal, snapshot: &Snapshot, out: &mut impl Write) -> io::
 fn list(
     args: &Args,
     terminal: &Terminal,
+    tlp: Tlp,
     selector: Option<&Selector>,
     volume: &dyn Volume,
     entry: &Entry,
@@ -235,7 +252,7 @@ fn list(
         }
         shown += 1;
         if terminal.json {
-            serde_json::to_writer(&mut *out, &object(volume, entry, stream))?;
+            serde_json::to_writer(&mut *out, &object(tlp, volume, entry, stream))?;
             out.write_all(b"\n")?;
         } else {
             let id = StreamId {
@@ -270,6 +287,7 @@ fn list(
 /// A file of which only a name is left.
 fn show_trace(
     terminal: &Terminal,
+    tlp: Tlp,
     volume: &dyn Volume,
     trace: &Trace,
     out: &mut impl Write,
@@ -277,6 +295,7 @@ fn show_trace(
     let (volume, id, range) = (&volume.info().id, trace.id, &trace.range);
     if terminal.json {
         let line = json!({
+            "tlp": tlp.name(),
             "volume": &**volume,
             "path": trace.path,
             "deleted": true,
@@ -309,7 +328,7 @@ fn show_deleted(entry: &Entry, stream: &StreamInfo) -> String {
     )
 }
 
-fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Line<'a> {
+fn object<'a>(tlp: Tlp, volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Line<'a> {
     // A FILETIME has seven digits; a folder's times have up to nine.
     let time = |at: Option<UtcNanos>| {
         at.map(|at| {
@@ -322,6 +341,7 @@ fn object<'a>(volume: &'a dyn Volume, entry: &Entry, stream: &StreamInfo) -> Lin
         })
     };
     Line {
+        tlp: tlp.name(),
         volume: &volume.info().id,
         path: entry.path.to_string(),
         stream: stream.name.as_ref().map(EvidencePath::to_string),

@@ -9,8 +9,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use scelle::engine::{Progress, profile::show_size};
-use scelle_collector::{Exit, KeyArgs, Terminal};
+use scelle_collector::{Exit, Inputs, KeyArgs, LabelArgs, Terminal};
 use serde_json::json;
+
+use super::timeline::lowered;
 
 /// Export a bundle in clear, as a BagIt folder
 #[derive(clap::Args)]
@@ -20,7 +22,8 @@ Examples:
   scelle verify case/case                                 the folder can still be checked
 
 Evidence in clear is no longer under seal, and may carry malware: say --in-clear to mean it.
-Each export is written down in DIR.exports.jsonl, beside the folder.
+Each export is written down in DIR.exports.jsonl, beside the folder, with its label; the label inside stays as it
+was sealed.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     /// The bundle
@@ -31,6 +34,8 @@ pub(crate) struct Args {
     /// Yes, write the evidence in clear
     #[arg(long)]
     in_clear: bool,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -56,6 +61,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .bundle()
         .with_context(|| format!("{} is no bundle", args.bundle.display()))?
         .clone();
+    let label = args
+        .label
+        .carry(&Inputs::source(&args.bundle, &source), terminal)?;
     drop(source);
     fs::create_dir_all(&args.to).with_context(|| format!("making {}", args.to.display()))?;
     let progress = Progress::default();
@@ -66,7 +74,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         "time": Timestamp::now().to_string(),
         "bundle": args.bundle,
         "root": facts.root,
-        "tlp": facts.tlp.name(),
+        "tlp": label.tlp.name(),
+        "tlp_lowered": lowered(&label),
         "to": args.to,
         "files": extracted.files,
         "bytes": extracted.bytes,
@@ -76,11 +85,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         terminal.object(&line)?;
     } else {
         terminal.line(format!(
-            "{} files, {}, in clear in {}; they stay {}",
+            "{} files, {}, in clear in {}; they are {}",
             extracted.files,
             show_size(extracted.bytes),
             args.to.display(),
-            facts.tlp
+            label.tlp
         ))?;
     }
     Ok(Exit::COMPLETE)

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use scelle_collector::{
-    Exit, Terminal, Tone,
+    Exit, Inputs, LabelArgs, Terminal, Tone,
     output::{PartialFile, refuse_existing},
 };
 use scelle_incident::{Document, Incident, Language, iodef, template};
@@ -22,7 +22,7 @@ Examples:
   scelle incident new incident.toml --lang fr         a form with a comment on each element
   scelle incident check incident.toml                 what is still missing, in plain words
   scelle incident render incident.toml --format pdf --lang fr --zone Europe/Paris --out rapport.pdf
-  scelle incident render incident.toml --format iodef --out incident.xml
+  scelle incident render incident.toml --format iodef --out incident.xml --at-most amber
   scelle collect --source disk.raw --tlp amber --incident incident.toml --out .     sealed with the evidence
 
 Exit status: 0 complete; 1 elements are missing, they are listed; 2 not done.")]
@@ -71,6 +71,8 @@ enum Action {
         /// Replace an existing file
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        label: LabelArgs,
     },
 }
 
@@ -111,8 +113,17 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             zone,
             out,
             force,
+            label,
         } => {
-            let incident = read(file)?;
+            let mut incident = read(file)?;
+            // A record without a label is not rendered, unless one is said.
+            if incident.label().is_some() || label.state.tlp.is_some() {
+                let mut inputs = Inputs::default();
+                if let Some(tlp) = incident.label() {
+                    inputs.add(tlp, format!("the incident record {}", file.display()));
+                }
+                incident.relabel(label.carry(&inputs, terminal)?);
+            }
             let zone = zone
                 .as_deref()
                 .map(|name| {

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use scelle::{
     artefacts::{Artefact, Candidate, Input},
     engine::{Progress, Tally, run as parse},
-    event::{Context, EvidencePath, JsonLines, Schema},
+    event::{Context, EvidencePath, JsonLines, Label, Schema},
     formats::ReadAt,
-    timeline::{Metadata, TypedTables},
+    timeline::{Metadata, Source, TypedTables},
 };
-use scelle_collector::{Exit, Terminal, output::PartialFile};
+use scelle_collector::{Exit, Inputs, StateArgs, Terminal, output::PartialFile};
 
 use super::{artefacts::find, timeline::beside};
 
@@ -25,10 +25,11 @@ Examples:
   scelle parse windows.evtx Security.evtx | jq .event_id
   scelle parse ntfs.mft '$MFT' --out mft.jsonl
   scelle parse executable.pe cmd.exe --format parquet --out cmd.parquet
-  scelle cat case.scelle.zip '$MFT' | scelle parse ntfs.mft -
+  scelle cat case.scelle.zip '$MFT' | scelle parse ntfs.mft - --tlp amber
 
 `scelle artefacts` lists the ids, `scelle artefacts show ID` the fields. Losses are written to
-standard error, one JSON object a line.
+standard error, one JSON object a line. A file bears no label, so what is made of it is red unless --tlp says
+what it is; the label stands in the Parquet file, beside JSON lines in `NAME.metadata.json`.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
     /// The artefact's id, as in `windows.evtx`
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     /// Parse it although it does not look like that artefact, and replace an existing output
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    label: StateArgs,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +60,7 @@ enum Format {
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let artefact = find(&args.id)?;
+    let label = label(args, terminal)?;
     let stream = scelle::open_input(&args.file)
         .with_context(|| format!("opening {}", args.file.display()))?;
     if !args.force {
@@ -81,15 +85,26 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         lines(artefact, input, &context, io::stdout())?
     } else {
+        let metadata = Metadata {
+            label: Some(label),
+            sources: vec![Source {
+                name: name.to_string(),
+                ..Source::default()
+            }],
+        };
         terminal
             .watch(&progress, || match args.format {
                 Format::Jsonl => {
                     let file = PartialFile::create(&args.out, args.force)?;
+                    let side = beside(&args.out, "metadata", "json");
+                    let mut side = PartialFile::create(&side, args.force)?;
                     let tally = lines(artefact, input, &context, file.file()?)?;
+                    writeln!(side, "{}", metadata.to_json())?;
+                    side.finish()?;
                     file.finish()?;
                     Ok(tally)
                 }
-                Format::Parquet => tables(args, artefact, input, &context),
+                Format::Parquet => tables(args, artefact, input, &context, &metadata),
             })
             .with_context(writing)?
     };
@@ -98,6 +113,20 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         tally.records, tally.warnings
     ));
     Ok(Exit::with_losses(tally.warnings > 0))
+}
+
+/// The label of the records. On standard output they have no place for one, so it is told where it is stated.
+fn label(args: &Args, terminal: &Terminal) -> Result<Label> {
+    let mut inputs = Inputs::default();
+    inputs.add_file(&args.file);
+    if args.out.as_os_str() != "-" {
+        return args.label.carry_aloud(&inputs, terminal);
+    }
+    let label = args.label.carry(&inputs)?;
+    if args.label.tlp.is_some() || terminal.is_verbose() {
+        terminal.note(format!("label: {label}"));
+    }
+    Ok(label)
 }
 
 /// One JSON object a record.
@@ -119,6 +148,7 @@ fn tables(
     artefact: &dyn Artefact,
     input: Input<'_>,
     context: &Arc<Context>,
+    metadata: &Metadata,
 ) -> Result<Tally> {
     let descriptor = artefact.descriptor();
     let path = |schema: &Schema| match descriptor.schemas {
@@ -140,7 +170,7 @@ fn tables(
     let mut open = files.iter();
     let tables = TypedTables::new(
         descriptor.schemas,
-        &Metadata::default(),
+        metadata,
         |_| match open.next() {
             Some(file) => file.file(),
             None => Err(io::Error::other("more tables than kinds of record")),

@@ -8,10 +8,10 @@ use scelle::{
         Progress,
         story::{Event, Layer, Story, Target, story},
     },
-    event::EvidencePath,
+    event::{EvidencePath, Tlp},
     evidence::VolumeKind,
 };
-use scelle_collector::{Exit, KeyArgs, Terminal};
+use scelle_collector::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
 use serde_json::{Value, json};
 
 /// Tell all that an NTFS volume says of one file, in order, with what contradicts it
@@ -32,12 +32,17 @@ pub(crate) struct Args {
     /// Its path from the volume's root, or the number of its MFT entry
     file: String,
     #[command(flatten)]
+    limit: AtMostArgs,
+    #[command(flatten)]
     key: KeyArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.key.open(&args.source)?;
+    let inputs = Inputs::source(&args.source, &source);
+    let label = args.limit.carry(&inputs)?;
+    inputs.tell(&label, terminal);
     let target = match args.file.parse() {
         Ok(number) => Target::Entry(number),
         Err(_) => {
@@ -74,7 +79,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         losses += told.losses + told.unread.len() as u64;
         events += told.events.len();
-        tell(terminal, &volume.info().id, &told)?;
+        tell(terminal, label.tlp, &volume.info().id, &told)?;
     }
     if volumes == 0 {
         bail!("{} holds no NTFS volume", args.source.display());
@@ -85,10 +90,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     Ok(Exit::with_losses(losses > 0 || events == 0))
 }
 
-fn tell(terminal: &Terminal, volume: &str, story: &Story) -> Result<()> {
+fn tell(terminal: &Terminal, tlp: Tlp, volume: &str, story: &Story) -> Result<()> {
     if terminal.json {
         for event in &story.events {
-            terminal.object(&line(volume, event))?;
+            terminal.object(&line(tlp, volume, event))?;
         }
         return Ok(());
     }
@@ -109,13 +114,14 @@ fn tell(terminal: &Terminal, volume: &str, story: &Story) -> Result<()> {
     Ok(())
 }
 
-fn line(volume: &str, event: &Event) -> Value {
+fn line(tlp: Tlp, volume: &str, event: &Event) -> Value {
     let findings: Vec<Value> = event
         .findings
         .iter()
         .map(|finding| json!({ "kind": finding.kind, "text": finding.text }))
         .collect();
     json!({
+        "tlp": tlp.name(),
         "volume": volume,
         "time": event.time(),
         "artefact": event.artefact,

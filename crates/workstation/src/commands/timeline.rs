@@ -11,11 +11,11 @@ use scelle::{
     Source,
     artefacts::{Artefact, usual},
     engine::{ParseSummary, Progress},
-    event::{Moment, Precision, UtcNanos},
+    event::{Label, Moment, Precision, UtcNanos},
     evidence::OpenOptions,
-    timeline::{BodyFile, Format, Options, Output, Summary, Zone},
+    timeline::{BodyFile, Format, Metadata, Options, Output, Summary, Zone},
 };
-use scelle_collector::{Exit, KeyArgs, RecipientArgs, Terminal};
+use scelle_collector::{Exit, Inputs, KeyArgs, LabelArgs, RecipientArgs, Terminal};
 use serde_json::json;
 
 use super::artefacts::find;
@@ -35,10 +35,13 @@ Examples:
   scelle timeline a.scelle.zip b.scelle.zip --format csv --out both.csv --from 2024-05-01 --to 2024-06-01
   scelle timeline disk.raw --shadow-copies --out all.parquet    rows of `VOLUME@TIME/…` are those of a snapshot
   scelle timeline Security.evtx --format jsonl --out - | jq .message
+  scelle timeline disk.raw --out case.parquet --tlp amber
+  scelle timeline case.scelle.zip --out shared.parquet --lower-label green --reason 'agreed with CERT-X, 2024-06-03'
 
 Each row leads back to its bytes: `scelle cat SOURCE STREAM --range OFFSET..LENGTH`.
 What could not be read stands in a second table beside the first (`NAME.warnings.…`), the label
-and the roots of the sources in `NAME.metadata.json`.
+and the roots of the sources in `NAME.metadata.json`. The label is the strictest of the sources';
+a source that is no bundle bears none, and counts as red unless --tlp says what it is.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
     /// Bundles, disk images, block devices, folders, files
@@ -75,6 +78,8 @@ pub(crate) struct Args {
     /// Replace an existing output
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    label: LabelArgs,
     #[command(flatten)]
     recipients: RecipientArgs,
     #[command(flatten)]
@@ -143,6 +148,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    let mut inputs = Inputs::default();
+    for (path, source) in args.sources.iter().zip(&sources) {
+        inputs.add_source(path, source);
+    }
+    let label = args.label.carry(&inputs, terminal)?;
     let options = Options {
         from: args.from,
         to: args.to,
@@ -156,6 +166,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             &sources,
             &artefacts,
             options,
+            &label,
             args.format,
             &args.out,
             args.force,
@@ -171,6 +182,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 pub(crate) struct Made {
     /// Where; empty where it went to standard output.
     pub(crate) path: Option<PathBuf>,
+    /// What it bears.
+    pub(crate) label: Label,
     /// What it holds; of a body file only the counts are known.
     pub(crate) summary: Summary,
     /// What each source held.
@@ -195,10 +208,11 @@ impl Made {
         }
         let summary = &self.summary;
         terminal.note(format!(
-            "{} rows{}, {} warnings",
+            "{} rows{}, {} warnings; {}",
             summary.rows,
             span(summary),
-            summary.warnings
+            summary.warnings,
+            self.label.tlp
         ));
         if summary.outside + summary.undated_left_out > 0 {
             terminal.note(format!(
@@ -245,6 +259,8 @@ impl Made {
             .collect();
         json!({
             "timeline": self.path,
+            "tlp": self.label.tlp.name(),
+            "tlp_lowered": lowered(&self.label),
             "rows": summary.rows,
             "warnings": summary.warnings,
             "undated": summary.undated,
@@ -256,6 +272,12 @@ impl Made {
             "unread": unread,
         })
     }
+}
+
+/// How a label was lowered, as JSON; null where it was not.
+pub(crate) fn lowered(label: &Label) -> Option<serde_json::Value> {
+    let lowered = label.lowered.as_ref()?;
+    Some(json!({ "from": lowered.from.name(), "reason": lowered.reason }))
 }
 
 /// ` from FIRST to LAST`, where there are dated rows.
@@ -277,12 +299,14 @@ pub(crate) fn write(
     sources: &[Source],
     artefacts: &[&'static dyn Artefact],
     mut options: Options,
+    label: &Label,
     format: FormatName,
     out: &Path,
     force: bool,
     sealing: Option<&Sealing>,
     progress: &Progress,
 ) -> Result<Made> {
+    options.metadata.label = Some(label.clone());
     if out.as_os_str() == "-" {
         if sealing.is_some() {
             bail!("standard output is not encrypted: name a file with --out");
@@ -303,6 +327,7 @@ pub(crate) fn write(
         )?;
         return Ok(Made {
             path: None,
+            label: label.clone(),
             summary,
             parsed,
         });
@@ -327,7 +352,11 @@ pub(crate) fn write(
     let path = beside(out, "metadata", "json");
     let file = SealedFile::create(&path, force, sealing)?;
     let mut writer = file.writer()?;
-    writeln!(writer, "{}", scelle::metadata(sources).to_json())
+    let metadata = Metadata {
+        label: Some(label.clone()),
+        ..scelle::metadata(sources)
+    };
+    writeln!(writer, "{}", metadata.to_json())
         .and_then(|()| writer.flush())
         .with_context(|| format!("writing {}", path.display()))?;
     drop(writer);
@@ -336,6 +365,7 @@ pub(crate) fn write(
     let path = rows.finish()?;
     Ok(Made {
         path: Some(path),
+        label: label.clone(),
         summary,
         parsed,
     })
@@ -406,6 +436,8 @@ fn moment(text: &str) -> Result<UtcNanos, String> {
 
 #[cfg(test)]
 mod tests {
+    use scelle::event::Tlp;
+
     use super::*;
 
     #[test]
@@ -438,6 +470,7 @@ mod tests {
                 &sources,
                 &artefacts,
                 options,
+                &Label::from(Tlp::Clear),
                 FormatName::Jsonl,
                 &out,
                 false,

@@ -12,7 +12,7 @@ use scelle::{
     timeline::Options,
 };
 use scelle_collector::{
-    Exit, Terminal, Tone,
+    AtMostArgs, Exit, Inputs, Terminal, Tone,
     commands::{
         collect::{self, Choices, bundle_name, bundle_path, describe, make_folder, show_losses},
         verify,
@@ -49,6 +49,8 @@ pub(crate) struct Args {
     format: FormatName,
     #[command(flatten)]
     choices: Choices,
+    #[command(flatten)]
+    limit: AtMostArgs,
 }
 
 /// Runs the command.
@@ -67,6 +69,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         key: key.clone(),
     });
     let source = args.choices.open(&args.source)?;
+    let mut inputs = Inputs::default();
+    inputs.add(tlp, format!("the bundle of {}", args.source.display()));
+    let label = args.limit.carry(&inputs)?;
     // Everything that can be refused is refused before the first byte is read or written.
     let folder = args.out.join("");
     let bundle = bundle_path(&folder, &args.source, sealing.is_some());
@@ -134,6 +139,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             &sealed,
             &usual(),
             Options::default(),
+            &label,
             args.format,
             &timeline,
             args.choices.force,

@@ -1,0 +1,276 @@
+//! TLP labels: carried from what is read to what is written, raised freely, lowered only by an explicit word.
+
+mod support;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use scelle::timeline::Format;
+use support::{Ran, only, run_scelle, text, windows_folder};
+
+/// A bundle of a small Windows folder with that label.
+fn bundle(folder: &Path, name: &str, tlp: &str) -> PathBuf {
+    let source = folder.join(name);
+    windows_folder(&source);
+    let out = folder.join(format!("{name}-out"));
+    fs::create_dir(&out).expect("a folder");
+    let (source, to) = (text(&source), text(&out));
+    run_scelle([
+        "collect",
+        "--source",
+        &source,
+        "--out",
+        &to,
+        "--tlp",
+        tlp,
+        "--profile",
+        "everything",
+    ])
+    .ended(0);
+    only(&out, ".scelle.zip")
+}
+
+fn timeline(sources: &[&Path], out: &Path, more: &[&str]) -> Ran {
+    let mut arguments = vec!["timeline".to_owned(), "--json".to_owned()];
+    arguments.extend(sources.iter().map(|path| text(path)));
+    arguments.extend(["--out".to_owned(), text(out)]);
+    arguments.extend(more.iter().map(|one| (*one).to_owned()));
+    run_scelle(arguments)
+}
+
+/// What stands beside a timeline.
+fn beside(out: &Path) -> serde_json::Value {
+    let path = out.with_extension("metadata.json");
+    serde_json::from_slice(&fs::read(path).expect("beside the timeline")).expect("JSON")
+}
+
+/// The pairs in a Parquet file's foot that speak of labels.
+fn pairs(out: &Path) -> Vec<(String, String)> {
+    let file = SerializedFileReader::new(File::open(out).expect("a file")).expect("Parquet");
+    let foot = file.metadata().file_metadata().key_value_metadata();
+    foot.into_iter()
+        .flatten()
+        .filter(|pair| pair.key.starts_with("scelle.tlp"))
+        .map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn the_strictest_of_several_inputs_stands_on_every_form() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = bundle(folder.path(), "first", "amber");
+    let strict = bundle(folder.path(), "second", "amber+strict");
+    for format in ["parquet", "jsonl", "csv", "timesketch", "bodyfile"] {
+        let out = folder.path().join(format!("{format}.out"));
+        let made = timeline(&[&amber, &strict], &out, &["--format", format]).ended(0);
+        assert_eq!(made.json()["tlp"], "TLP:AMBER+STRICT", "{format}");
+        assert_eq!(beside(&out)["tlp"], "TLP:AMBER+STRICT", "{format}");
+    }
+    let parquet = folder.path().join("parquet.out");
+    let strict_pair = [("scelle.tlp".to_owned(), "TLP:AMBER+STRICT".to_owned())];
+    assert_eq!(pairs(&parquet), strict_pair);
+    assert_eq!(
+        pairs(
+            &folder
+                .path()
+                .join(format!("parquet.warnings.{}", Format::Parquet.extension()))
+        ),
+        strict_pair
+    );
+    // Standard output has no place for it.
+    let printed = timeline(&[&amber], Path::new("-"), &["--format", "jsonl"]).ended(0);
+    assert!(printed.err.contains("TLP:AMBER"), "{}", printed.err);
+}
+
+#[test]
+fn a_label_is_raised_freely_and_lowered_by_an_explicit_word_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = bundle(folder.path(), "source", "amber");
+    let out = folder.path().join("case.parquet");
+    let refused = timeline(&[&amber], &out, &["--tlp", "green"]).ended(2);
+    assert!(refused.err.contains("--lower-label"), "{}", refused.err);
+    let refused = timeline(&[&amber], &out, &["--lower-label", "green"]).ended(2);
+    assert!(refused.err.contains("--reason"), "{}", refused.err);
+    let refused = timeline(&[&amber], &out, &["--at-most", "green"]).ended(2);
+    assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
+    assert!(!out.exists());
+
+    let raised = timeline(&[&amber], &out, &["--tlp", "red"]).ended(0);
+    assert_eq!(raised.json()["tlp"], "TLP:RED");
+    assert_eq!(beside(&out)["tlp"], "TLP:RED");
+
+    let out = folder.path().join("shared.parquet");
+    let word = [
+        "--lower-label",
+        "green",
+        "--reason",
+        "agreed \"by all\"",
+        "--at-most",
+        "green",
+    ];
+    let lowered = timeline(&[&amber], &out, &word).ended(0);
+    let how = serde_json::json!({ "from": "TLP:AMBER", "reason": "agreed \"by all\"" });
+    assert_eq!(lowered.json()["tlp_lowered"], how);
+    assert_eq!(beside(&out)["tlp"], "TLP:GREEN");
+    assert_eq!(beside(&out)["tlp_lowered"], how);
+    let pairs = pairs(&out);
+    assert_eq!(pairs[0].1, "TLP:GREEN");
+    assert_eq!(pairs[1].0, "scelle.tlp_lowered");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&pairs[1].1).expect("JSON"),
+        how
+    );
+}
+
+#[test]
+fn what_shows_a_bundle_says_its_label_and_heeds_the_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = text(&bundle(folder.path(), "source", "amber"));
+    let stream = "Windows/System32/drivers/etc/hosts";
+    for arguments in [vec!["ls", &amber], vec!["cat", &amber, stream]] {
+        let shown = run_scelle(&arguments).ended(0);
+        assert!(
+            shown.err.contains("TLP:AMBER"),
+            "{arguments:?}: {}",
+            shown.err
+        );
+        let mut limited = arguments.clone();
+        limited.extend(["--at-most", "green"]);
+        let refused = run_scelle(&limited).ended(2);
+        assert!(refused.out.is_empty(), "{limited:?}");
+        assert!(
+            refused.err.contains("TLP:AMBER"),
+            "{limited:?}: {}",
+            refused.err
+        );
+        limited.pop();
+        limited.push("amber");
+        run_scelle(&limited).ended(0);
+    }
+    for line in run_scelle(["ls", &amber, "--json"]).ended(0).lines() {
+        assert_eq!(line["tlp"], "TLP:AMBER");
+    }
+}
+
+#[test]
+fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = text(&bundle(folder.path(), "source", "amber"));
+    let to = text(&folder.path().join("clear"));
+    let export = |to: &str, more: &[&str]| {
+        let mut arguments = vec!["extract", &amber, "--in-clear", "--json", "--to", to];
+        arguments.extend(more);
+        run_scelle(arguments)
+    };
+    export(&to, &["--tlp", "clear"]).ended(2);
+    export(&to, &["--at-most", "green"]).ended(2);
+    assert!(!Path::new(&to).exists());
+    assert_eq!(export(&to, &[]).ended(0).json()["tlp"], "TLP:AMBER");
+
+    // The bag's claim is under no seal that was checked: it binds, and loosens nothing.
+    let bag = Path::new(&to).join("source");
+    let out = folder.path().join("bag.jsonl");
+    let guessed = timeline(&[&bag], &out, &["--format", "jsonl"]).ended(0);
+    assert_eq!(guessed.json()["tlp"], "TLP:RED");
+    let refused = timeline(&[&bag], &out, &["--force", "--tlp", "green"]).ended(2);
+    assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
+    let record = bag.join("data/folder/$Recycle.Bin/S-1-5-21-1/$IABCDEF.txt");
+    let parse = |tlp: &str| {
+        let out = text(&folder.path().join("bin.jsonl"));
+        run_scelle([
+            "parse",
+            "windows.recycle-bin",
+            &text(&record),
+            "--out",
+            &out,
+            "--tlp",
+            tlp,
+        ])
+    };
+    parse("green").ended(2);
+    parse("amber").ended(0);
+    assert_eq!(beside(&folder.path().join("bin.jsonl"))["tlp"], "TLP:AMBER");
+
+    let lowered = folder.path().join("lowered");
+    let word = ["--lower-label", "green", "--reason", "for the provider"];
+    let line = export(&text(&lowered), &word).ended(0).json();
+    assert_eq!(line["tlp"], "TLP:GREEN");
+    let log =
+        fs::read_to_string(folder.path().join("lowered.exports.jsonl")).expect("written down");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&log).expect("JSON"),
+        line
+    );
+    assert_eq!(line["tlp_lowered"]["reason"], "for the provider");
+}
+
+#[test]
+fn evidence_under_a_label_is_not_sealed_again_under_a_freer_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let red = text(&bundle(folder.path(), "source", "red"));
+    let out = text(&folder.path().join("again"));
+    let again = |tlp: &str, more: &[&str]| {
+        let mut arguments = vec!["triage", &red, "--out", &out, "--tlp", tlp];
+        arguments.extend(["--profile", "everything", "--json"]);
+        arguments.extend(more);
+        run_scelle(arguments)
+    };
+    let refused = again("amber", &[]).ended(2);
+    assert!(refused.err.contains("TLP:RED"), "{}", refused.err);
+    again("red", &["--at-most", "amber"]).ended(2);
+    assert!(only_if_any(Path::new(&out)).is_empty());
+    let made = again("red", &[]).ended(0).json();
+    for part in ["collect", "verify", "timeline"] {
+        assert_eq!(made[part]["tlp"], "TLP:RED", "{part}");
+    }
+}
+
+fn only_if_any(folder: &Path) -> Vec<String> {
+    if folder.exists() {
+        support::files(folder)
+    } else {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_report_bears_its_label_and_says_how_it_was_lowered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let record = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testdata/incident/example.toml"
+    );
+    let render = |format: &str, more: &[&str]| {
+        let mut arguments = vec!["incident", "render", record, "--format", format];
+        arguments.extend(more);
+        run_scelle(arguments)
+    };
+    let word = [
+        "--lower-label",
+        "green",
+        "--reason",
+        "agreed with the victim",
+    ];
+    for format in ["markdown", "html", "iodef"] {
+        let plain = render(format, &[]).ended(0).text();
+        assert!(plain.contains("TLP:AMBER+STRICT"), "{format}: {plain}");
+        render(format, &["--tlp", "green"]).ended(2);
+        render(format, &["--at-most", "amber"]).ended(2);
+        let raised = render(format, &["--tlp", "red"]).ended(0).text();
+        assert!(raised.contains("TLP:RED"), "{format}: {raised}");
+        assert!(!raised.contains("TLP:AMBER+STRICT"), "{format}: {raised}");
+        let lowered = render(format, &word).ended(0).text();
+        assert!(lowered.contains("TLP:GREEN"), "{format}: {lowered}");
+        assert!(lowered.contains("TLP:AMBER+STRICT"), "{format}: {lowered}");
+        assert!(
+            lowered.contains("agreed with the victim"),
+            "{format}: {lowered}"
+        );
+    }
+    let pdf = folder.path().join("report.pdf");
+    render("pdf", &["--tlp", "red", "--out", &text(&pdf)]).ended(0);
+    assert!(fs::read(pdf).expect("a file").starts_with(b"%PDF"));
+}
