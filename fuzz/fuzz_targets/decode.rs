@@ -6,6 +6,7 @@
 
 mod bundle;
 mod codec;
+mod custody;
 mod decoders;
 mod discard;
 mod disk_images;

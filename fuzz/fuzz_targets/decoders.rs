@@ -7,7 +7,9 @@ use scelle_engine::run;
 use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
-use crate::{bundle, codec, discard::Discard, disk_images, encrypted, image, ntfs, shadow};
+use crate::{
+    bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs, shadow,
+};
 
 pub struct Decoder {
     pub id: &'static str,
@@ -60,6 +62,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("bundle.encrypted", encrypted::any),
         Decoder::new("bundle.stamp", stamp),
         Decoder::new("image.vss", shadow::patched),
+        Decoder::new("bundle.custody", custody::any),
     ]);
     all
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use support::{Ran, collector, files, run, run_scelle, scelle, text};
+use support::{Ran, Reader, collector, files, run, run_scelle, scelle, text};
 
 /// Planted in evidence; long enough that no other bytes are it by chance.
 const CANARIES: [&str; 3] = [
@@ -34,95 +34,6 @@ fn plant(folder: &Path) {
     fs::write(folder.join("large.bin"), large).expect("written");
     fs::write(folder.join("logs/small.txt"), CANARIES[1]).expect("written");
     fs::write(folder.join(format!("{}.txt", CANARIES[0])), "named").expect("written");
-}
-
-/// A recipient's key, made by GnuPG, and what the commands take of it.
-struct Reader {
-    home: PathBuf,
-    certificate: PathBuf,
-    secret: PathBuf,
-    fingerprint: String,
-}
-
-impl Reader {
-    /// `None`, with a line that says so, where GnuPG is not installed.
-    fn make(folder: &Path) -> Option<Self> {
-        if Command::new("gpg").arg("--version").output().is_err() {
-            assert!(
-                std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
-                "gpg is not installed"
-            );
-            eprintln!("SKIPPED: gpg is not installed, so there is no key");
-            return None;
-        }
-        let home = folder.join("gnupg");
-        fs::create_dir(&home).expect("made");
-        let mut reader = Self {
-            certificate: folder.join("cert.asc"),
-            secret: folder.join("secret.asc"),
-            fingerprint: String::new(),
-            home,
-        };
-        let user = "reader@example.org";
-        reader.gpg(&[
-            "--quick-gen-key",
-            user,
-            "future-default",
-            "default",
-            "never",
-        ]);
-        let listed = reader.gpg(&["--with-colons", "--fingerprint", user]);
-        let line = listed.lines().find(|line| line.starts_with("fpr:"));
-        let fingerprint = line.and_then(|line| line.split(':').nth(9));
-        let fingerprint = fingerprint.expect("a fingerprint").to_owned();
-        fs::write(
-            &reader.certificate,
-            reader.gpg(&["--armor", "--export", user]),
-        )
-        .expect("ok");
-        let secret = reader.gpg(&["--armor", "--export-secret-keys", user]);
-        fs::write(&reader.secret, secret).expect("written");
-        reader.fingerprint = fingerprint;
-        Some(reader)
-    }
-
-    fn gpg(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("gpg");
-        command.args(["--batch", "--pinentry-mode", "loopback", "--passphrase", ""]);
-        let output = command
-            .env("GNUPGHOME", &self.home)
-            .args(arguments)
-            .output()
-            .expect("gpg is there");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// What is in a message. Its signature is by a run's key, which GnuPG does not know here, and
-    /// says so in its exit status.
-    fn decrypt(&self, path: &Path) -> String {
-        let output = Command::new("gpg")
-            .env("GNUPGHOME", &self.home)
-            .args(["--batch", "--status-fd", "2", "--decrypt"])
-            .arg(path)
-            .output()
-            .expect("gpg is there");
-        let said = String::from_utf8_lossy(&output.stderr);
-        for word in ["DECRYPTION_OKAY", "GOODMDC", "NO_PUBKEY"] {
-            assert!(said.contains(word), "{word}: {said}");
-        }
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn recipient(&self) -> [String; 4] {
-        [
-            "--recipient".into(),
-            text(&self.certificate),
-            "--fingerprint".into(),
-            self.fingerprint.clone(),
-        ]
-    }
 }
 
 fn collect(command: &mut Command, source: &Path, out: &Path, recipient: &[String]) {

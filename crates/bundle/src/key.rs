@@ -318,13 +318,18 @@ impl Certificate {
     /// # Errors
     /// [`Error::Key`] when it can't be written.
     pub fn armoured(&self) -> Result<String, Error> {
+        Ok(armour_certificates(&self.packets()?))
+    }
+
+    /// Its packets, and those of the certificates that came behind it.
+    pub(crate) fn packets(&self) -> Result<Vec<u8>, Error> {
         let mut packets = Vec::new();
         for certificate in std::iter::once(&self.own).chain(&self.others) {
             certificate
                 .to_writer(&mut packets)
                 .map_err(|error| Error::key("the certificate", error))?;
         }
-        Ok(armour_certificates(&packets))
+        Ok(packets)
     }
 
     /// The fingerprint of its primary key, in upper-case hex.

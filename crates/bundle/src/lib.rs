@@ -9,6 +9,7 @@ mod armour;
 mod checkpoint;
 mod codec;
 mod crypt;
+mod custody;
 mod cut;
 mod detached;
 mod details_line;
@@ -36,6 +37,7 @@ mod zip;
 
 pub use codec::Compression;
 pub use crypt::{Ciphertext, DecryptKey, Decrypted, Encrypted, Ending, Recipient, SessionKey};
+pub use custody::{Custody, CustodyAction, CustodyLine, CustodyOptions, CustodyProblem, Deed};
 pub use cut::{Covered, Cut};
 pub use error::Error;
 pub use key::{Certificate, SealKey};

@@ -73,7 +73,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     })
 }
 
-fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
+/// Reads certificates that may vouch.
+///
+/// # Errors
+/// Where one can't be read.
+pub fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
     let read = |path: &PathBuf| {
         let reading = || format!("reading the certificate {}", path.display());
         let bytes = fs::read(path).with_context(reading)?;

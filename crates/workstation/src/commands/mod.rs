@@ -1,6 +1,7 @@
 //! One file a command; those that the collector has too are there.
 
 mod artefacts;
+mod custody;
 mod extract;
 mod forge;
 mod generate;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Artefacts(artefacts::Args),
     Hash(hash::Args),
     Incident(incident::Args),
+    Custody(custody::Args),
     Key(key::Args),
     Team(team::Args),
     Forge(forge::Args),
@@ -68,6 +70,7 @@ impl Command {
             Self::Artefacts(args) => artefacts::run(&args, terminal),
             Self::Hash(args) => hash::run(&args, terminal),
             Self::Incident(args) => incident::run(&args, terminal),
+            Self::Custody(args) => custody::run(&args, terminal),
             Self::Key(args) => key::run(&args, terminal),
             Self::Team(args) => team::run(&args, terminal),
             Self::Forge(args) => forge::run(&args, terminal),

@@ -1,0 +1,327 @@
+//! Chains of custody: whatever is changed in one is found, and named.
+
+use scelle_bundle::{Certificate, Custody, CustodyAction, CustodyOptions, Deed, SealKey};
+
+const ROOT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+struct Made {
+    keys: [SealKey; 2],
+    lines: Vec<String>,
+    options: CustodyOptions,
+}
+
+fn deed(number: usize) -> Deed {
+    let actions = [
+        CustodyAction::Received,
+        CustodyAction::Moved,
+        CustodyAction::Opened,
+        CustodyAction::Exported,
+    ];
+    Deed {
+        time: format!("2026-03-0{}T10:20:30.5+01:00[Europe/Paris]", number % 9 + 1),
+        action: actions[number % 4],
+        by: format!("A. Martin, \"{number}\""),
+        place: number
+            .is_multiple_of(2)
+            .then(|| "Salle 4 \u{2192} coffre".to_owned()),
+        why: "saisie n\u{b0} 7, on the prosecutor's word".to_owned(),
+    }
+}
+
+fn options(keys: &[SealKey], head: Option<String>) -> CustodyOptions {
+    CustodyOptions {
+        root: Some(ROOT.to_owned()),
+        head,
+        trust: keys.iter().map(SealKey::public).collect(),
+    }
+}
+
+fn read(text: &[u8], options: &CustodyOptions) -> Custody {
+    Custody::read(text, options).expect("memory can be read")
+}
+
+/// A chain of eight lines by two keys, with the hash of its last line written down.
+fn made() -> Made {
+    let keys = ["ana", "bob"].map(|id| SealKey::generate(id, 1_767_225_600).expect("a key"));
+    let mut lines: Vec<String> = Vec::new();
+    for number in 0..8 {
+        let mut chain = Custody::default();
+        if number > 0 {
+            chain = read(lines.concat().as_bytes(), &options(&keys, None));
+            assert_eq!(chain.problems, []);
+        }
+        chain.about(ROOT.to_owned());
+        let key = &keys[number / 3 % 2];
+        lines.push(chain.next_line("case", deed(number), key).expect("a line"));
+    }
+    let chain = read(lines.concat().as_bytes(), &options(&keys, None));
+    let head = chain.lines.last().map(|line| line.hash.clone());
+    Made {
+        options: options(&keys, head),
+        keys,
+        lines,
+    }
+}
+
+/// What is wrong with some lines.
+fn wrong(lines: &[String], options: &CustodyOptions) -> Vec<String> {
+    let chain = read(lines.concat().as_bytes(), options);
+    chain.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_was_done_reads_back() {
+    let made = made();
+    let chain = read(made.lines.concat().as_bytes(), &made.options);
+    assert_eq!(chain.problems, []);
+    for (number, line) in chain.lines.iter().enumerate() {
+        assert_eq!(line.deed, deed(number));
+        assert_eq!(line.number, number as u64 + 1);
+        assert_eq!(
+            line.signer.fingerprint,
+            made.keys[number / 3 % 2].fingerprint()
+        );
+        assert_eq!(line.vouched, Some(Ok(())));
+    }
+    let stranger = SealKey::generate("eve", 1_767_225_600).expect("a key");
+    let by_stranger = read(made.lines.concat().as_bytes(), &options(&[stranger], None));
+    assert!(
+        by_stranger
+            .lines
+            .iter()
+            .all(|line| matches!(line.vouched, Some(Err(_))))
+    );
+}
+
+#[test]
+fn a_dropped_line_is_found_and_named() {
+    let made = made();
+    for dropped in 0..made.lines.len() - 1 {
+        let mut lines = made.lines.clone();
+        lines.remove(dropped);
+        let said = wrong(&lines, &made.options);
+        let want = format!(
+            "line {}: number {} is missing before it: it was dropped",
+            dropped + 1,
+            dropped + 1
+        );
+        assert_eq!(said, [want]);
+    }
+    let mut lines = made.lines.clone();
+    lines.drain(2..5);
+    let said = wrong(&lines, &made.options);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("line 3: it is number 6, so 3 of the numbers from 3 on"),
+        "{said:?}"
+    );
+}
+
+/// The end can be cut unseen, unless somebody wrote down how far it went.
+#[test]
+fn a_cut_end_is_found_by_the_hash_that_was_written_down() {
+    let made = made();
+    for kept in 1..made.lines.len() {
+        let lines = &made.lines[..kept];
+        let said = wrong(lines, &made.options);
+        assert!(
+            said.len() == 1 && said[0].contains("which was written down"),
+            "{said:?}"
+        );
+        assert_eq!(
+            wrong(lines, &options(&made.keys, None)),
+            Vec::<String>::new()
+        );
+    }
+    assert_eq!(wrong(&[], &made.options).len(), 2);
+    let cut = made.lines.concat();
+    let chain = read(&cut.as_bytes()[..cut.len() - 1], &options(&made.keys, None));
+    assert_eq!(chain.problems[0].line, Some(8));
+}
+
+#[test]
+fn reordered_lines_are_found_and_named() {
+    let made = made();
+    for first in 0..made.lines.len() {
+        for second in first + 1..made.lines.len() {
+            let mut lines = made.lines.clone();
+            lines.swap(first, second);
+            let said = wrong(&lines, &made.options);
+            let named = format!("line {}: it is number {}", second + 1, first + 1);
+            assert!(
+                said.iter().any(|what| what.starts_with(&named)),
+                "{named}: {said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn added_lines_are_found_and_named() {
+    let made = made();
+    let eve = SealKey::generate("eve", 1_767_225_600).expect("a key");
+    for at in 1..=made.lines.len() {
+        let named = format!("line {}", at + 1);
+        // Again what stands there.
+        let mut lines = made.lines.clone();
+        lines.insert(at, made.lines[at - 1].clone());
+        let said = wrong(&lines, &made.options);
+        assert!(
+            said[0].starts_with(&format!("{named}: it is number {at}, as line {at} is")),
+            "{said:?}"
+        );
+        // A line of somebody's own, which fits what stands before it.
+        let before = read(
+            made.lines[..at].concat().as_bytes(),
+            &options(&made.keys, None),
+        );
+        let forged = before.next_line("case", deed(1), &eve).expect("a line");
+        let mut lines = made.lines.clone();
+        lines.insert(at, forged.clone());
+        let chain = read(lines.concat().as_bytes(), &made.options);
+        let stranger = chain.lines.iter().find(|line| line.line == at as u64 + 1);
+        assert!(matches!(
+            stranger.expect("a sound line").vouched,
+            Some(Err(_))
+        ));
+        if at < made.lines.len() {
+            let said = wrong(&lines, &made.options);
+            assert!(
+                said[0].contains(&format!("as line {} is", at + 1)),
+                "{said:?}"
+            );
+            // Or in the place of the one that stood there.
+            lines.remove(at + 1);
+            if at + 1 < made.lines.len() {
+                let said = wrong(&lines, &made.options);
+                let want = format!("line {}: it follows another number {}", at + 2, at + 1);
+                assert!(said[0].starts_with(&want), "{said:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_bundle_is_told() {
+    let made = made();
+    let other = CustodyOptions {
+        root: Some(ROOT.replace('0', "f")),
+        ..CustodyOptions::default()
+    };
+    let said = wrong(&made.lines, &other);
+    assert!(
+        said[0].starts_with("line 1: it is about another bundle"),
+        "{said:?}"
+    );
+}
+
+/// 1,000 changes of bytes: none is taken, and the line that was changed is named.
+#[test]
+fn every_mutation_is_found_and_the_altered_line_is_named() {
+    let made = made();
+    let text = made.lines.concat().into_bytes();
+    let ends: Vec<usize> = made
+        .lines
+        .iter()
+        .scan(0, |at, line| {
+            *at += line.len();
+            Some(*at)
+        })
+        .collect();
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for round in 0..1_000 {
+        let mut changed = text.clone();
+        let at = random(changed.len());
+        match round % 4 {
+            0 => changed[at] ^= 1 << random(8),
+            1 => changed[at] = changed[at].wrapping_add(1 + random(255) as u8),
+            2 => {
+                changed.remove(at);
+            }
+            _ => changed.insert(at, random(256) as u8),
+        }
+        if changed == text {
+            continue;
+        }
+        let place = ends.partition_point(|end| *end <= at) as u64 + 1;
+        let chain = read(&changed, &made.options);
+        // An inserted byte at a line's beginning, or a line end that went, is the line's before as well.
+        let named = chain
+            .problems
+            .iter()
+            .any(|problem| problem.line.is_some_and(|line| line.abs_diff(place) <= 1));
+        assert!(
+            named,
+            "round {round}, byte {at} of line {place}: {:?}",
+            chain.problems
+        );
+    }
+}
+
+#[test]
+fn hostile_files_cost_little() {
+    // A line without an end, many empty ones, and a long line among good ones.
+    let made = made();
+    let long = "x".repeat(3 << 20);
+    let chain = read(long.as_bytes(), &made.options);
+    assert_eq!(chain.problems[0].line, Some(1));
+    let chain = read("\n".repeat(100_000).as_bytes(), &made.options);
+    assert!(chain.lines.is_empty() && chain.problems.len() <= 1_001);
+    let mut lines = made.lines.clone();
+    lines.insert(3, format!("{long}\n"));
+    let said = wrong(&lines, &made.options);
+    assert!(
+        said.len() == 1 && said[0].starts_with("line 4: it is cut"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_line_says_who_when_and_why() {
+    let key = SealKey::generate("ana", 1_767_225_600).expect("a key");
+    let mut chain = Custody::default();
+    let refused = chain.next_line("case", deed(0), &key).expect_err("no root");
+    assert!(refused.to_string().contains("root"), "{refused}");
+    chain.about(ROOT.to_owned());
+    for (what, deed) in [
+        (
+            "who",
+            Deed {
+                by: " ".to_owned(),
+                ..deed(0)
+            },
+        ),
+        (
+            "why",
+            Deed {
+                why: String::new(),
+                ..deed(0)
+            },
+        ),
+        (
+            "where",
+            Deed {
+                place: Some("x".repeat(5_000)),
+                ..deed(0)
+            },
+        ),
+        (
+            "with a zone",
+            Deed {
+                time: "2026-03-01T10:00:00".to_owned(),
+                ..deed(0)
+            },
+        ),
+    ] {
+        let refused = chain.next_line("case", deed, &key).expect_err(what);
+        assert!(refused.to_string().contains(what), "{refused}");
+    }
+    let certificate = Certificate::read(key.certificate().expect("text").as_bytes());
+    assert!(certificate.is_ok());
+}

@@ -1,0 +1,178 @@
+//! The chain of custody, as people keep it.
+
+mod support;
+
+use std::{fs, path::PathBuf};
+
+use support::{Ran, Reader, only, run_scelle, text, windows_folder};
+
+struct Case {
+    folder: tempfile::TempDir,
+    bundle: String,
+    key: String,
+    certificate: String,
+}
+
+impl Case {
+    fn new(more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().join("source");
+        windows_folder(&source);
+        let out = folder.path().join("out");
+        fs::create_dir(&out).expect("a folder");
+        let key = text(&folder.path().join("ana"));
+        run_scelle(["key", "new", &key, "--user", "Ana"]).ended(0);
+        let (source, to) = (text(&source), text(&out));
+        let mut arguments = vec!["collect", "--source", &source, "--out", &to];
+        arguments.extend(["--tlp", "amber", "--profile", "everything"]);
+        arguments.extend(more);
+        run_scelle(arguments).ended(0);
+        let ending = if more.is_empty() { ".zip" } else { ".pgp" };
+        let bundle = text(&only(&out, ending));
+        Self {
+            key: format!("{key}.key.asc"),
+            certificate: format!("{key}.cert.asc"),
+            folder,
+            bundle,
+        }
+    }
+
+    fn add(&self, action: &str, more: &[&str]) -> Ran {
+        let mut arguments = vec!["custody", "add", &self.bundle, action, "--json"];
+        arguments.extend([
+            "--by",
+            "Ana",
+            "--why",
+            "seizure 7",
+            "--sign-with",
+            &self.key,
+        ]);
+        arguments.extend(more);
+        run_scelle(arguments)
+    }
+
+    fn verify(&self, more: &[&str]) -> Ran {
+        let mut arguments = vec!["custody", "verify", &self.bundle, "--json"];
+        arguments.extend(["--trust", &self.certificate]);
+        arguments.extend(more);
+        run_scelle(arguments)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("out/source.custody.jsonl")
+    }
+}
+
+#[test]
+fn who_had_a_bundle_is_kept_and_checked() {
+    let case = Case::new(&[]);
+    let refused = case.verify(&[]).ended(2);
+    assert!(
+        refused.err.contains("source.custody.jsonl"),
+        "{}",
+        refused.err
+    );
+    for (action, more) in [
+        ("received", vec!["--zone", "Europe/Paris"]),
+        (
+            "moved",
+            vec![
+                "--place",
+                "room 4 to the safe",
+                "--time",
+                "2026-02-01T10:00:00-03:30",
+            ],
+        ),
+        ("opened", vec![]),
+        ("exported", vec![]),
+    ] {
+        case.add(action, &more).ended(0);
+    }
+    let shown = run_scelle(["custody", "show", &case.bundle, "--json"])
+        .ended(0)
+        .lines();
+    assert_eq!(shown.len(), 4);
+    assert!(
+        shown[0]["time"]
+            .as_str()
+            .expect("text")
+            .ends_with("[Europe/Paris]")
+    );
+    assert_eq!(shown[1]["time"], "2026-02-01T10:00:00-03:30");
+    assert_eq!(shown[1]["place"], "room 4 to the safe");
+    assert_eq!(shown[2]["action"], "opened");
+    assert_eq!(shown[3]["by"], "Ana");
+    let people = run_scelle(["custody", "show", &case.bundle])
+        .ended(0)
+        .text();
+    assert!(
+        people.contains("moved by Ana, room 4 to the safe: seizure 7"),
+        "{people}"
+    );
+
+    let head = shown[3]["hash"].as_str().expect("text").to_owned();
+    let whole = case.verify(&["--head", &head]).ended(0).json();
+    assert_eq!(whole["verdict"], "whole");
+    assert_eq!(whole["lines"], 4);
+    // Nobody vouches for a key that is not named.
+    run_scelle(["custody", "verify", &case.bundle]).ended(3);
+
+    let lines = fs::read_to_string(case.file()).expect("a file");
+    let lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    let with = |kept: &[&str]| {
+        fs::write(case.file(), kept.concat()).expect("written");
+        case.verify(&["--head", &head]).ended(1).json()["problems"].to_string()
+    };
+    let altered = lines[1].replace("safe", "barn");
+    for (kept, named) in [
+        (
+            vec![lines[0], &altered, lines[2], lines[3]],
+            "line 2: it was altered",
+        ),
+        (vec![lines[0], lines[2], lines[3]], "number 2 is missing"),
+        (
+            vec![lines[0], lines[2], lines[1], lines[3]],
+            "line 3: it is number 2",
+        ),
+        (
+            vec![lines[0], lines[1], lines[1], lines[2], lines[3]],
+            "line 3: it is number 2, as line 2",
+        ),
+        (vec![lines[0], lines[1], lines[2]], "written down"),
+    ] {
+        let said = with(&kept);
+        assert!(said.contains(named), "{named}: {said}");
+    }
+    // Nothing is put on top of what is broken.
+    fs::write(case.file(), [lines[0], lines[2]].concat()).expect("written");
+    let refused = case.add("opened", &[]).ended(2);
+    assert!(
+        refused.err.contains("number 2 is missing"),
+        "{}",
+        refused.err
+    );
+}
+
+/// Whoever carries an encrypted bundle can't open it, and keeps its chain all the same.
+#[test]
+fn an_encrypted_bundle_has_its_chain_too() {
+    let keys = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(keys.path()) else {
+        return;
+    };
+    let recipient = reader.recipient();
+    let case = Case::new(&recipient.each_ref().map(String::as_str));
+    let secret = text(&reader.secret);
+    let refused = case.add("received", &[]).ended(2);
+    assert!(refused.err.contains("--root"), "{}", refused.err);
+    let listed = run_scelle(["verify", &case.bundle, "--key", &secret, "--json"]);
+    let root = listed.json()["root"].as_str().expect("text").to_owned();
+    let wrong = root.replace(|one: char| one.is_ascii_digit(), "0");
+    case.add("received", &["--root", &wrong, "--key", &secret])
+        .ended(2);
+    case.add("received", &["--root", &root]).ended(0);
+    case.add("moved", &[]).ended(0);
+    case.verify(&[]).ended(0);
+    case.verify(&["--key", &secret]).ended(0);
+    case.verify(&["--root", &wrong]).ended(1);
+}
