@@ -3,7 +3,7 @@
 use std::sync::{Arc, Once};
 
 use scelle_bundle::{Bundle, SealKey, Verdict, VerifyOptions, salvage, verify};
-use scelle_formats::{Bytes, ReadAtExt};
+use scelle_formats::{Bytes, ReadAt, ReadAtExt};
 
 use crate::patch::patches;
 
@@ -50,13 +50,13 @@ pub fn cut(data: &[u8]) {
             bytes[at..end].copy_from_slice(&patch[..end - at]);
         }
     }
-    save(&bytes);
+    save(&Bytes(bytes));
 }
 
-/// Salvages what can be.
-fn save(bytes: &[u8]) {
+/// Salvages what can be: that is a sound salvage.
+pub fn save(source: &dyn ReadAt) {
     let key = SealKey::generate("fuzz", 1_767_225_600).expect("a key");
-    let Ok((_, saved)) = salvage(&Bytes(bytes), Vec::new(), key, "fuzz") else {
+    let Ok((_, saved)) = salvage(source, Vec::new(), key, "fuzz", None) else {
         return;
     };
     let answer = verify(&Bytes(saved), &VerifyOptions::default()).expect("no option is wrong");
@@ -64,8 +64,8 @@ fn save(bytes: &[u8]) {
 }
 
 fn check(bytes: Vec<u8>) {
-    save(&bytes);
     let source = Arc::new(Bytes(bytes));
+    save(source.as_ref());
     let answer = verify(source.as_ref(), &VerifyOptions::default()).expect("no option is wrong");
     let unsealed = matches!(answer.verdict, Verdict::Broken | Verdict::Unfinished);
     assert!(unsealed, "a changed bundle is {}", answer.verdict.name());

@@ -47,7 +47,7 @@ pub use records::{
     Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
     VolumeRecord,
 };
-pub use salvage::{Salvage, salvage};
+pub use salvage::{Salvage, salvage, salvage_message};
 pub use seal::Sealed;
 pub use stamp::{AskTime, STAMP_LIMIT, StampAuthority, StampRequest, Stamper, stamp_time};
 pub use text::grouped;

@@ -11,7 +11,8 @@ use scelle_event::{Coverage, Outcome};
 use scelle_formats::{Digests, Hasher, ReadAt};
 
 use crate::{
-    Act, BundleWriter, CollectionLoss, Compression, Cut, Error, Options, Output, SealKey, Sealed,
+    Act, BundleWriter, CollectionLoss, Compression, Cut, Decrypted, Ending, Error, Options, Output,
+    SealKey, Sealed,
     archive::Kind,
     checkpoint::TEXT_LIMIT,
     codec::{Method, SEGMENT_BYTES},
@@ -45,7 +46,8 @@ pub struct Salvage {
 }
 
 /// Makes a bundle of what a cut one still holds: every member that a checkpoint vouches for, and
-/// later whole members, marked. `agent` names the program, for the audit log.
+/// later whole members, marked. `agent` names the program, for the audit log. Where `out` is a
+/// message of its own, `session_packets_sha256` is what the salvage says of it.
 ///
 /// # Errors
 /// [`Error::Format`] where it does not begin as a bundle does, was not cut, or is a salvage
@@ -55,31 +57,63 @@ pub fn salvage<W: Output>(
     out: W,
     key: SealKey,
     agent: &str,
+    session_packets_sha256: Option<String>,
 ) -> Result<(Salvage, W), Error> {
     let cut = Cut::survey(source)?;
+    if cut.is_complete() && ArchiveReader::open(source).is_ok() {
+        return Err(Error::format(
+            "it has its end, so nothing was cut off; verify says what it is worth",
+        ));
+    }
+    save(&cut, out, key, agent, session_packets_sha256)
+}
+
+/// Makes a bundle of what a cut ciphertext still holds, as [`salvage`] does; `archive` is what
+/// [`Ciphertext::salvage`](crate::Ciphertext::salvage) gives. Where only the message's end is
+/// missing, all of the archive may be there.
+///
+/// # Errors
+/// As [`salvage`].
+pub fn salvage_message<W: Output>(
+    archive: &Decrypted,
+    out: W,
+    key: SealKey,
+    agent: &str,
+    session_packets_sha256: Option<String>,
+) -> Result<(Salvage, W), Error> {
+    if *archive.ending() == Ending::Whole {
+        return salvage(archive, out, key, agent, session_packets_sha256);
+    }
+    let cut = Cut::survey(archive)?;
+    save(&cut, out, key, agent, session_packets_sha256)
+}
+
+fn save<W: Output>(
+    cut: &Cut<'_>,
+    out: W,
+    key: SealKey,
+    agent: &str,
+    session_packets_sha256: Option<String>,
+) -> Result<(Salvage, W), Error> {
     if cut.collection.salvage.is_some() {
         return Err(Error::format(
             "it is a salvage itself: go back to the bundle that it was made from",
         ));
     }
-    let is_complete = cut.marks.last().is_some_and(|mark| mark.head.last);
-    if is_complete && ArchiveReader::open(source).is_ok() {
-        return Err(Error::format(
-            "it has its end, so nothing was cut off; verify says what it is worth",
-        ));
-    }
+    let is_complete = cut.is_complete();
     let mut collection = cut.collection.clone();
     collection.salvage = Some(Salvaged {
         archive_blake3: cut.blake3.to_hex().to_string(),
-        archive_bytes: source.len(),
+        archive_bytes: cut.source.len(),
         checkpoint: cut.checkpoint().map(|(number, _)| number),
     });
+    collection.session_packets_sha256 = session_packets_sha256;
     let mut options = Options::new(collection.name.clone(), collection, key);
     options.compression = Compression::from_name(&options.collection.compression)
         .ok_or_else(|| Error::format("its compression is unknown"))?;
     let mut salvager = Salvager {
         writer: BundleWriter::begin(out, options)?,
-        cut: &cut,
+        cut,
         failed: None,
         unvouched: 0,
     };

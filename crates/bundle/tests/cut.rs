@@ -3,9 +3,13 @@
 
 mod common;
 
-use std::{collections::BTreeMap, io::Cursor, io::Read as _};
+use std::io::Cursor;
 
-use common::{Content, Item, entry, item, noise, options, write_with};
+use common::{
+    Content, Item, item, noise, options,
+    unpacked::{evidence, logged, members, near},
+    write_with,
+};
 use rayon::prelude::*;
 use scelle_bundle::{
     Bundle, BundleWriter, Compression, Cut, Options, Verdict, Verification, VerifyOptions, salvage,
@@ -19,61 +23,6 @@ const STEP: usize = 97;
 
 fn ask(archive: &[u8]) -> Verification {
     verify(&Bytes(archive), &VerifyOptions::default()).expect("no option is wrong")
-}
-
-/// Payload members by name.
-fn members(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
-    (0..zip.len())
-        .map(|index| {
-            let mut member = zip.by_index(index).expect("a member");
-            let name = member.name().expect("UTF-8").into_owned();
-            let (_, name) = name.split_once('/').expect("a folder");
-            let name = name.to_owned();
-            let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes).expect("sound");
-            (name, bytes)
-        })
-        .collect()
-}
-
-fn evidence() -> Vec<Item> {
-    let mut items: Vec<Item> = (0..14)
-        .map(|number| item(format!("d/f{number}").as_bytes(), noise(number, 300)))
-        .collect();
-    items[4].content = Content::Sparse(700_000, vec![(0, noise(1, 400)), (300_000, vec![7; 90])]);
-    items[6].content = Content::Lost;
-    items[7] = item(b"D/F2", b"a name that clashes".to_vec());
-    items[9] = Item {
-        entry: entry(b"d/f3", 12),
-        stream: Some(EvidencePath::from_bytes(b"Zone.Identifier")),
-        content: Content::Plain(b"[ZoneTransfer]".to_vec()),
-    };
-    items
-}
-
-fn near(mut options: Options) -> Options {
-    options.checkpoint_bytes = 700;
-    options
-}
-
-/// For each place in an archive, how many payload files a checkpoint vouches for that is wholly
-/// before it; found by writing the bundle again and looking at it after each stream.
-fn logged(archive: &[u8]) -> Vec<(u64, u64)> {
-    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a Zip archive");
-    let (mut files, mut list) = (0, Vec::new());
-    for index in 0..zip.len() {
-        let mut member = zip.by_index(index).expect("a member");
-        let name = member.name().expect("UTF-8").into_owned();
-        let end = member.data_start().expect("it has data") + member.compressed_size();
-        if name.contains("/data/") {
-            files += 1;
-        } else if name.contains("/records/checkpoints/") && name.ends_with(".asc") {
-            list.push((end, files));
-        }
-        member.read_to_end(&mut Vec::new()).expect("sound");
-    }
-    list
 }
 
 /// Where a cut may matter: the bytes around each end of a member, and some in between.
@@ -113,7 +62,7 @@ fn cut_anywhere_it_is_salvaged() {
             if answer.verdict == Verdict::Unfinished {
                 assert_eq!(answer.files, due, "vouched for, cut at {at}");
             }
-            let result = salvage(&Bytes(cut), Vec::new(), common::key(), "test");
+            let result = salvage(&Bytes(cut), Vec::new(), common::key(), "test", None);
             let Ok((salvaged, out)) = result else {
                 assert_eq!(due, 0, "cut at {at}: {:?}", result.err());
                 return;
@@ -209,11 +158,12 @@ fn a_collection_may_be_cut_many_times() {
         if quarter < 4 {
             bytes.truncate(bytes.len() * quarter / 4);
             let (salvaged, out) =
-                salvage(&Bytes(&bytes[..]), Vec::new(), common::key(), "test").expect("a bundle");
+                salvage(&Bytes(&bytes[..]), Vec::new(), common::key(), "test", None)
+                    .expect("a bundle");
             assert!(salvaged.vouched_files > 0);
             let answer = ask(&out);
             assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
-            let refused = salvage(&Bytes(&out[..]), Vec::new(), common::key(), "test");
+            let refused = salvage(&Bytes(&out[..]), Vec::new(), common::key(), "test", None);
             assert!(refused.is_err(), "a salvage is not salvaged again");
         }
     }
@@ -259,15 +209,21 @@ fn evidence_that_imitates_a_bundle_misleads_nobody() {
                 .rev()
                 .find(|(end, _)| *end <= cut.len() as u64);
             let (salvaged, out) =
-                salvage(&Bytes(cut), Vec::new(), common::key(), "test").expect("a bundle");
+                salvage(&Bytes(cut), Vec::new(), common::key(), "test", None).expect("a bundle");
             assert_eq!(Some(salvaged.vouched_files), due.map(|(_, files)| *files));
             assert!(members(&out)["data/ntfs-0123456789abcdef/fake"] == fake);
         }
         // Cut behind the large member, before any checkpoint vouches for it.
         let (end, _) = logged[1];
         let at = end as usize - 3_500;
-        let (salvaged, out) =
-            salvage(&Bytes(&archive[..at]), Vec::new(), common::key(), "test").expect("a bundle");
+        let (salvaged, out) = salvage(
+            &Bytes(&archive[..at]),
+            Vec::new(),
+            common::key(),
+            "test",
+            None,
+        )
+        .expect("a bundle");
         assert_eq!(ask(&out).verdict, Verdict::Unfinished);
         assert!(salvaged.vouched_files <= 2);
     }
@@ -329,7 +285,8 @@ fn a_checkpoint_of_any_length_is_read_back() {
     let cut = &archive[..end as usize + 100];
     let answer = ask(cut);
     assert_eq!((answer.verdict, answer.files), (Verdict::Unfinished, files));
-    let (salvaged, out) = salvage(&Bytes(cut), Vec::new(), common::key(), "test").expect("logged");
+    let (salvaged, out) =
+        salvage(&Bytes(cut), Vec::new(), common::key(), "test", None).expect("logged");
     assert_eq!(salvaged.vouched_files, files);
     let answer = ask(&out);
     assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);

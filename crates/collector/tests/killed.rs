@@ -2,96 +2,20 @@
 //! away: nothing that was logged is lost, and `verify` is never wrong.
 #![cfg(target_os = "linux")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+mod support;
+
+use std::{fs, path::Path, process::Stdio, thread};
 
 use scelle::{
-    Verdict, Verification, VerifyOptions,
-    bundle::{Bundle, Cut},
-    engine::Progress,
+    SalvageOrder, Verdict, Verification, VerifyOptions, bundle::Cut, engine::Progress,
     evidence::FileSource,
 };
 use scelle_testkit::MountedMemory;
+use support::{Random, Scene, partial};
 
 /// SIGKILLs that are survived; as many more strike collections that go on.
 const KILLS: u64 = 200;
 const FILES: usize = 2_000;
-
-struct Scene {
-    folder: tempfile::TempDir,
-    /// The payload id of a run that nobody disturbs.
-    payload: String,
-    /// How long that takes.
-    duration: Duration,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let source = folder.path().join("source");
-        for number in 0..FILES {
-            let path = source.join(format!("d{}/file-{number}", number % 40));
-            fs::create_dir_all(path.parent().expect("a parent")).expect("room");
-            let line = format!("evidence {number} {}\n", number * 7919 % 1000);
-            fs::write(path, line.repeat(number % 30)).expect("room");
-        }
-        let mut scene = Self {
-            folder,
-            payload: String::new(),
-            duration: Duration::ZERO,
-        };
-        let began = Instant::now();
-        let whole = scene.bundle("whole");
-        scene.begin(&whole, false).wait().expect("it runs");
-        scene.duration = began.elapsed();
-        let source = FileSource::open(&whole).expect("it is there");
-        scene.payload = Bundle::open(Arc::new(source)).expect("a bundle").payload;
-        scene
-    }
-
-    fn bundle(&self, name: &str) -> PathBuf {
-        let folder = self.folder.path().join(name);
-        fs::create_dir_all(&folder).expect("room");
-        folder.join("case.scelle.zip")
-    }
-
-    fn command(&self, bundle: &Path, resume: bool) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scelle-collector"));
-        command
-            .args(["collect", "--profile", "everything", "--tlp", "amber"])
-            .args(["--checkpoint-bytes", "16KiB", "--threads", "2", "--source"])
-            .arg(self.folder.path().join("source"))
-            .arg("--out")
-            .arg(bundle)
-            .args(resume.then_some("--resume"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    fn begin(&self, bundle: &Path, resume: bool) -> Child {
-        self.command(bundle, resume).spawn().expect("it starts")
-    }
-
-    /// Starts it and kills it; whether it was still at work.
-    fn kill(&self, bundle: &Path, resume: bool, random: &mut Random) -> bool {
-        let mut child = self.begin(bundle, resume);
-        thread::sleep(self.duration.mul_f64(random.unit()));
-        child.kill().expect("it is ours");
-        let status = child.wait().expect("it was ours");
-        !status.success() && partial(bundle).exists()
-    }
-}
-
-fn partial(bundle: &Path) -> PathBuf {
-    bundle.with_file_name("case.scelle.zip.partial")
-}
 
 fn ask(path: &Path) -> Verification {
     scelle::verify(path, &VerifyOptions::default(), &Progress::default()).expect("it can be read")
@@ -120,7 +44,7 @@ fn logged(bundle: &Path) -> u64 {
 
 #[test]
 fn kills_lose_nothing_that_was_logged() {
-    let scene = Scene::new();
+    let scene = Scene::new(FILES, None);
     let mut random = Random(0x5CE1);
     let (mut kills, mut with_files, mut tries) = (0, 0, 0);
     while kills < KILLS {
@@ -145,8 +69,13 @@ fn kills_lose_nothing_that_was_logged() {
         }
         if kills % 2 == 0 && files > 0 && !is_whole {
             let out = bundle.with_file_name("saved.zip");
-            let saved = scelle::salvage(&partial(&bundle), &out, false, &Progress::default())
-                .expect("something was logged");
+            let saved = scelle::salvage(
+                &partial(&bundle),
+                &out,
+                SalvageOrder::default(),
+                &Progress::default(),
+            )
+            .expect("something was logged");
             assert_eq!(saved.vouched_files, files);
             let answer = ask(&out);
             assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
@@ -182,7 +111,7 @@ fn kills_lose_nothing_that_was_logged() {
 
 #[test]
 fn a_folder_that_is_pulled_away_is_gone_on_with() {
-    let scene = Scene::new();
+    let scene = Scene::new(FILES, None);
     let bundle = scene.bundle("out");
     let folder = bundle.parent().expect("a folder").to_owned();
     let away = scene.folder.path().join("away");
@@ -207,7 +136,7 @@ fn a_folder_that_is_pulled_away_is_gone_on_with() {
 
 #[test]
 fn a_full_disk_is_said_and_gone_on_with() {
-    let scene = Scene::new();
+    let scene = Scene::new(FILES, None);
     let small = scene.folder.path().join("small");
     let Some(disk) = MountedMemory::mount(&small, "size=160k") else {
         return;
@@ -234,18 +163,4 @@ fn a_full_disk_is_said_and_gone_on_with() {
     let status = scene.begin(&bundle, true).wait().expect("it runs");
     assert_eq!(status.code(), Some(0));
     assert_eq!(ask(&bundle).payload.as_ref(), Some(&scene.payload));
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    /// From 0 to 1.
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) as f64 / u64::MAX as f64
-    }
 }

@@ -50,6 +50,7 @@ mod label;
 mod prepared;
 mod program;
 mod resume;
+mod salvage;
 mod source;
 mod stamp;
 mod verify;
@@ -74,7 +75,8 @@ pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
 };
 pub use program::own_program;
-pub use resume::{resume, salvage};
+pub use resume::resume;
+pub use salvage::{SalvageOrder, salvage};
 pub use scelle_bundle::{
     Certificate, DecryptKey, Recipient, SealKey, StampAuthority, Verdict, Verification,
     VerifyOptions,

@@ -1,4 +1,4 @@
-//! Going on with a collection that was cut off, and saving what one holds.
+//! Going on with a collection that was cut off.
 
 use std::{
     collections::HashMap,
@@ -9,8 +9,7 @@ use std::{
 };
 
 use scelle_bundle::{
-    BundleWriter, Covered, Cut, Error, Logged, PartialFile, Salvage, SealKey, Sealed, Verdict,
-    VerifyOptions,
+    BundleWriter, Covered, Cut, Error, Logged, PartialFile, Sealed, Verdict, VerifyOptions,
 };
 use scelle_engine::{Plan, Progress};
 use scelle_evidence::FileSource;
@@ -21,9 +20,6 @@ use crate::{
     Collected, Order, Source,
     collect::{self, CollectError, hex, plan_hash},
 };
-
-/// The creation time of the keys that seal salvages; see `collect`.
-const SALVAGE_KEY_USER: &str = "Scelle salvage key";
 
 /// `NAME.resume`, beside a bundle that is not finished: the plan's hash, the plan's cursor, the
 /// last checkpoint's hash. It holds no names.
@@ -245,53 +241,4 @@ fn finish(
     collected.path = Some(file.commit()?);
     side.remove();
     Ok(collected)
-}
-
-/// Makes a bundle of what the cut bundle `cut` still holds, as `out`.
-///
-/// # Errors
-/// Where `cut` does not begin as a bundle does, was not cut, or `out` can't be written.
-pub fn salvage(
-    cut: &Path,
-    out: &Path,
-    force: bool,
-    progress: &Progress,
-) -> Result<Salvage, CollectError> {
-    progress.begin("reading what is there", 0, 0);
-    let source = FileSource::open(cut).map_err(|error| CollectError::Resume {
-        path: cut.to_owned(),
-        why: error.to_string(),
-    })?;
-    let mut meanwhile = out.as_os_str().to_owned();
-    meanwhile.push(".partial");
-    if let (Ok(one), Ok(other)) = (cut.canonicalize(), Path::new(&meanwhile).canonicalize())
-        && one == other
-    {
-        return Err(CollectError::Resume {
-            path: out.to_owned(),
-            why: "while it is written it would bear the name of the cut bundle: choose another"
-                .into(),
-        });
-    }
-    let key = SealKey::generate(SALVAGE_KEY_USER, collect::RUN_KEY_CREATED)?;
-    let agent = concat!("scelle ", env!("CARGO_PKG_VERSION"));
-    let file = PartialFile::create(out, force)?;
-    let partial = file.partial_path().to_owned();
-    match scelle_bundle::salvage(&source, file, key, agent) {
-        Ok((salvage, file)) => {
-            file.commit()?;
-            Ok(salvage)
-        }
-        Err(error) => {
-            // A half salvage helps nobody, and the cut bundle is still there.
-            match fs::remove_file(&partial) {
-                Ok(()) => Err(error.into()),
-                Err(_) => Err(CollectError::Writing {
-                    path: out.to_owned(),
-                    partial,
-                    source: error,
-                }),
-            }
-        }
-    }
 }

@@ -86,7 +86,9 @@ impl Pass {
             self.body.drain(..skipped);
             head -= skipped;
             let opened = self.opener.open(keyed, &mut self.body, false);
-            if let Err(what) = opened.and_then(|plain| self.plain.push(plain)) {
+            // What was opened before the chunk that does not fit is as it was written.
+            let pushed = self.plain.push(&self.opener.plain);
+            if let Err(what) = opened.and(pushed) {
                 return Ending::Altered(what);
             }
             match framed {
@@ -113,8 +115,8 @@ impl Pass {
     }
 
     fn end(&mut self, keyed: &Keyed) -> Result<(), String> {
-        let rest = self.opener.open(keyed, &mut self.body, true)?;
-        self.plain.push(rest)?;
+        self.opener.open(keyed, &mut self.body, true)?;
+        self.plain.push(&self.opener.plain)?;
         if !self.plain.literal.is_done() {
             return Err("the archive in it is cut".into());
         }
@@ -151,8 +153,8 @@ struct Opener {
 }
 
 impl Opener {
-    /// Takes what can be opened of `body`; all of it where it is the end.
-    fn open(&mut self, keyed: &Keyed, body: &mut Vec<u8>, is_end: bool) -> Result<&[u8], String> {
+    /// Takes what can be opened of `body`, all of it where it is the end, into `plain`.
+    fn open(&mut self, keyed: &Keyed, body: &mut Vec<u8>, is_end: bool) -> Result<(), String> {
         self.plain.clear();
         match keyed {
             Keyed::One(aes) => {
@@ -194,7 +196,7 @@ impl Opener {
                 body.drain(..used);
             }
         }
-        Ok(&self.plain)
+        Ok(())
     }
 
     fn open_chunk(&mut self, keyed: &Keyed, chunk: &[u8]) -> Result<(), String> {

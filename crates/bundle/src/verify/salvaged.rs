@@ -99,6 +99,7 @@ impl Check<'_> {
         };
         let expected = Collection {
             salvage: own.salvage.clone(),
+            session_packets_sha256: own.session_packets_sha256.clone(),
             ..cut.clone()
         };
         if own != expected {

@@ -3,6 +3,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod encrypted;
+pub(crate) mod unpacked;
 
 use std::{borrow::Cow, ops::Range};
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use scelle::{bundle::grouped, engine::Progress};
+use scelle::{SalvageOrder, bundle::grouped, engine::Progress};
 use serde_json::json;
 
-use crate::{Exit, Terminal, Tone};
+use crate::{Exit, KeyArgs, RecipientArgs, Terminal, Tone};
 
 /// Save what a bundle that was cut off still holds
 #[derive(clap::Args, Debug)]
@@ -14,8 +14,10 @@ use crate::{Exit, Terminal, Tone};
 Examples:
   salvage case.scelle.zip.partial --out saved.scelle.zip
   verify saved.scelle.zip                                unfinished: what is vouched for, what is missing
+  salvage case.scelle.zip.pgp.partial --key secret.asc --out saved.scelle.zip.pgp \\
+    --recipient cert.asc --fingerprint 0123…             an encrypted one, to be encrypted again
 
-The cut bundle is only read. If the source is still at hand, `collect --resume` goes on instead.
+The cut bundle is only read, and an encrypted one becomes nothing in clear but by --in-clear. If the source is still at hand, `collect --resume` goes on instead.
 Exit status: 0 all that was collected is there; 1 saved, with losses; 2 not done.")]
 pub struct Args {
     /// The bundle that was cut off
@@ -23,9 +25,16 @@ pub struct Args {
     /// The bundle to make of it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Yes, write in clear what was encrypted
+    #[arg(long, conflicts_with = "recipient")]
+    in_clear: bool,
     /// Replace an existing output
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    recipients: RecipientArgs,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 /// Runs the command.
@@ -36,9 +45,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     if args.out.is_dir() {
         bail!("{} is a folder: --out wants a file", args.out.display());
     }
+    let key = args.key.read()?;
+    let order = SalvageOrder {
+        key: key.as_ref(),
+        recipients: args.recipients.read()?,
+        in_clear: args.in_clear,
+        force: args.force,
+    };
     let progress = Progress::default();
     let saved = terminal.watch(&progress, || {
-        scelle::salvage(&args.cut, &args.out, args.force, &progress)
+        scelle::salvage(&args.cut, &args.out, order, &progress)
     })?;
     if terminal.json {
         terminal.object(&json!({

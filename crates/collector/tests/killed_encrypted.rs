@@ -1,0 +1,151 @@
+//! An encrypted collection that is killed at random moments: its reader loses nothing that was
+//! logged on the device, and `verify` is never wrong.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{env, fs, path::Path, sync::Arc};
+
+use scelle::{
+    SalvageOrder, Verdict, Verification, VerifyOptions,
+    bundle::{Ciphertext, Cut, Error},
+    engine::Progress,
+    evidence::FileSource,
+    formats::{ReadAt as _, ReadAtExt as _},
+};
+use scelle_testkit::ReaderKey;
+use support::{Random, Scene, beside, partial};
+
+const FILES: usize = 2_000;
+/// SIGKILLs that are survived, half of each kind of encryption; `SCELLE_KILLS` says otherwise.
+const KILLS: u64 = 100;
+
+fn kills() -> u64 {
+    let wanted = env::var("SCELLE_KILLS").ok();
+    wanted.map_or(KILLS, |text| text.parse().expect("a number of kills"))
+}
+
+fn ask(scene: &Scene, path: &Path) -> Option<Verification> {
+    let options = VerifyOptions::default();
+    // An error is an answer: not even the head is there.
+    scelle::verify_with_key(path, &options, scene.key().as_ref(), &Progress::default()).ok()
+}
+
+/// How many files the cut bundle vouches for. What the side file says was logged on the device
+/// must be among it.
+fn logged(scene: &Scene, bundle: &Path) -> u64 {
+    let side = fs::read(beside(bundle, ".resume"));
+    let file = FileSource::open(&partial(bundle)).expect("it is there");
+    let key = scene.key().expect("there is a reader");
+    let archive = Ciphertext::open(Arc::new(file))
+        .and_then(|ciphertext| ciphertext.salvage(&key.session_key(&ciphertext)?));
+    let cut = match &archive {
+        Ok(archive) => Cut::survey(archive),
+        Err(error) => Err(Error::Format(error.to_string())),
+    };
+    let Ok(cut) = cut else {
+        assert!(side.is_err(), "something was logged, and the head is lost");
+        return 0;
+    };
+    let covered = cut
+        .visit_coverage(|_, _| {})
+        .expect("its checkpoints are sound");
+    if let Ok(side) = side {
+        let side: serde_json::Value = serde_json::from_slice(&side).expect("whole at all times");
+        let (number, _) = cut.checkpoint().expect("one was logged");
+        assert!(number >= side["checkpoint"].as_u64().expect("a number"));
+        assert!(covered.lines >= side["cursor"].as_u64().expect("a number"));
+    }
+    cut.vouched().0
+}
+
+/// Each stream that `bundle` holds has the bytes of its file; how many there are.
+fn compare(scene: &Scene, bundle: &Path) -> u64 {
+    let options = scelle::evidence::OpenOptions::default();
+    let source = scelle::open_with_key(bundle, &options, scene.key().as_ref()).expect("a bundle");
+    let mut count = 0;
+    for volume in &source.evidence().volumes {
+        volume.walk(&mut |entry| {
+            let entry = entry.expect("sound");
+            let stream = volume.open_entry(&entry, None).expect("it is there");
+            let there = stream.read_range(0..u64::MAX, usize::MAX).expect("sound");
+            assert_eq!(there.len() as u64, stream.len());
+            let path = entry.path.to_string();
+            let file = scene.folder.path().join("source").join(&path);
+            assert!(there == fs::read(file).expect("the evidence"), "{path}");
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+    }
+    count
+}
+
+#[test]
+fn kills_lose_nothing_that_was_logged() {
+    let mut random = Random(0xC1F3);
+    for reads_version_two in [false, true] {
+        let scene = Scene::new(FILES, Some(ReaderKey::make(reads_version_two)));
+        let (mut killed, mut with_files, mut tries) = (0, 0, 0);
+        while killed < kills() / 2 {
+            tries += 1;
+            assert!(tries < kills() * 20, "it ends before it can be killed");
+            let bundle = scene.bundle(&format!("try-{tries}"));
+            if !scene.kill(&bundle, false, &mut random) {
+                continue;
+            }
+            killed += 1;
+            let due = logged(&scene, &bundle);
+            with_files += u64::from(due > 0);
+            save(&scene, &bundle, due);
+            fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
+        }
+        assert!(
+            with_files > kills() / 8,
+            "only {with_files} kills met files"
+        );
+    }
+}
+
+/// What was cut is checked, salvaged and checked again.
+fn save(scene: &Scene, bundle: &Path, due: u64) {
+    let cut = partial(bundle);
+    let is_sealed =
+        |answer: &Verification| matches!(answer.verdict, Verdict::Sealed | Verdict::SignerUnknown);
+    let answer = ask(scene, &cut);
+    // Killed between the last byte and the name, it is whole.
+    let is_whole = answer.as_ref().is_some_and(is_sealed);
+    let files = answer.as_ref().map_or(0, |answer| answer.files);
+    assert!(files >= due, "{answer:?}, {due} files were logged");
+    let out = bundle.with_file_name("saved.scelle.zip.pgp");
+    let order = || SalvageOrder {
+        recipients: scene.recipients(),
+        ..SalvageOrder::default()
+    };
+    let key = scene.key();
+    let save = |order| scelle::salvage(&cut, &out, order, &Progress::default());
+    assert!(save(order()).is_err(), "nobody reads it without a key");
+    let in_clear = save(SalvageOrder {
+        key: key.as_ref(),
+        ..SalvageOrder::default()
+    });
+    assert!(
+        in_clear.is_err() && !out.exists(),
+        "nothing is written in clear unasked"
+    );
+    let saved = save(SalvageOrder {
+        key: key.as_ref(),
+        ..order()
+    });
+    assert!(!partial(&out).exists(), "nothing half is left");
+    if is_whole || due == 0 && saved.is_err() {
+        return;
+    }
+    let saved = saved.expect("something was logged");
+    assert!(saved.vouched_files == due, "{saved:?}, {due} were logged");
+    let begin = fs::read(&out).expect("it is there");
+    assert!(Ciphertext::is_begun_by(&begin[..300]));
+    let answer = ask(scene, &out).expect("it can be checked");
+    assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
+    assert_eq!(answer.files, saved.vouched_files + saved.unvouched_files);
+    assert_eq!(compare(scene, &out), answer.files);
+}

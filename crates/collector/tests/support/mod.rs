@@ -1,0 +1,136 @@
+//! Collections that are killed at random moments.
+#![allow(dead_code, reason = "each test program uses the part that it needs")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use scelle::{DecryptKey, ReadKey, Recipient};
+use scelle_testkit::ReaderKey;
+
+pub(crate) struct Scene {
+    pub(crate) folder: tempfile::TempDir,
+    /// Whom bundles are encrypted for, where they are.
+    pub(crate) reader: Option<ReaderKey>,
+    /// The payload id of a run that nobody disturbs.
+    pub(crate) payload: String,
+    /// How long that takes.
+    pub(crate) duration: Duration,
+}
+
+impl Scene {
+    /// So many small files, and an undisturbed collection of them.
+    pub(crate) fn new(files: usize, reader: Option<ReaderKey>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = folder.path().join("source");
+        for number in 0..files {
+            let path = source.join(format!("d{}/file-{number}", number % 40));
+            fs::create_dir_all(path.parent().expect("a parent")).expect("room");
+            let line = format!("evidence {number} {}\n", number * 7919 % 1000);
+            fs::write(path, line.repeat(number % 30)).expect("room");
+        }
+        let mut scene = Self {
+            folder,
+            reader,
+            payload: String::new(),
+            duration: Duration::ZERO,
+        };
+        if let Some(reader) = &scene.reader {
+            fs::write(scene.certificate(), &reader.certificate).expect("room");
+        }
+        let began = Instant::now();
+        let whole = scene.bundle("whole");
+        scene.begin(&whole, false).wait().expect("it runs");
+        scene.duration = began.elapsed();
+        let source = scelle::open_with_key(&whole, &Default::default(), scene.key().as_ref());
+        let source = source.expect("it is whole");
+        scene.payload = source.bundle().expect("a bundle").payload.clone();
+        scene
+    }
+
+    pub(crate) fn bundle(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder).expect("room");
+        let ending = self.reader.as_ref().map_or("", |_| ".pgp");
+        folder.join(format!("case.scelle.zip{ending}"))
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.asc")
+    }
+
+    /// What opens its bundles.
+    pub(crate) fn key(&self) -> Option<ReadKey> {
+        let reader = self.reader.as_ref()?;
+        let key = DecryptKey::read(reader.secret.as_bytes(), None).expect("a key");
+        Some(ReadKey::Secret(Box::new(key)))
+    }
+
+    pub(crate) fn recipients(&self) -> Vec<Recipient> {
+        let readers = self.reader.iter();
+        let recipients = readers
+            .map(|reader| scelle::recipient(reader.certificate.as_bytes(), &reader.fingerprint));
+        recipients.collect::<Result<_, _>>().expect("sound")
+    }
+
+    pub(crate) fn command(&self, bundle: &Path, resume: bool) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scelle-collector"));
+        command
+            .args(["collect", "--profile", "everything", "--tlp", "amber"])
+            .args(["--checkpoint-bytes", "16KiB", "--threads", "2", "--source"])
+            .arg(self.folder.path().join("source"))
+            .arg("--out")
+            .arg(bundle)
+            .args(resume.then_some("--resume"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(reader) = &self.reader {
+            command.arg("--recipient").arg(self.certificate());
+            command.args(["--fingerprint", &reader.fingerprint]);
+        }
+        command
+    }
+
+    pub(crate) fn begin(&self, bundle: &Path, resume: bool) -> Child {
+        self.command(bundle, resume).spawn().expect("it starts")
+    }
+
+    /// Starts it and kills it; whether it was still at work.
+    pub(crate) fn kill(&self, bundle: &Path, resume: bool, random: &mut Random) -> bool {
+        let mut child = self.begin(bundle, resume);
+        thread::sleep(self.duration.mul_f64(random.unit()));
+        child.kill().expect("it is ours");
+        let status = child.wait().expect("it was ours");
+        !status.success() && partial(bundle).exists()
+    }
+}
+
+/// What a bundle is called until it is whole.
+pub(crate) fn partial(bundle: &Path) -> PathBuf {
+    beside(bundle, ".partial")
+}
+
+/// The file beside a bundle whose name has that ending too.
+pub(crate) fn beside(bundle: &Path, ending: &str) -> PathBuf {
+    let mut name = bundle.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// From 0 to 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) as f64 / u64::MAX as f64
+    }
+}
