@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod ran;
+mod read;
 mod samples;
 
 use std::{
@@ -21,7 +22,8 @@ cargo xtask samples                write the samples of testdata/ that have a re
 cargo xtask demo                   make the disk image that the README's first command reads
 cargo xtask fuzz SECONDS [ID…]     fuzz every decoder, or those named, for so long each
 cargo xtask bench [--data DIR] [--rounds N] [ROW…]   measure, beside other people's tools
-cargo xtask bench [--data DIR] data [PIECE…]         only make what is measured, or those pieces of it";
+cargo xtask bench [--data DIR] data [PIECE…]         only make what is measured, or those pieces of it
+cargo xtask read SOURCE PATH [THREADS]               read a stream of a source to its end, to measure that alone";
 
 fn main() -> ExitCode {
     match task() {
@@ -46,6 +48,7 @@ fn task() -> anyhow::Result<()> {
         "ci" => ci(&root, arguments),
         "bench" => bench::bench(&root, arguments),
         "demo" => demo::make(&root),
+        "read" => read::read(arguments),
         "samples" => samples::write(&root),
         "ran" => ran::check(&root, Path::new(arguments.first().context("which log?")?)),
         "fuzz" => fuzz::run(&root, arguments),

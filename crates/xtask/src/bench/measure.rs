@@ -98,6 +98,15 @@ impl Side {
     }
 }
 
+impl Side {
+    /// Runs it, after one round that warms the caches, and gives the median.
+    pub(crate) fn median(&self, rounds: usize) -> anyhow::Result<Cost> {
+        self.run()?;
+        let costs: Vec<Cost> = (0..rounds).map(|_| self.run()).collect::<Result<_, _>>()?;
+        Ok(median(&costs))
+    }
+}
+
 /// Runs both sides in turn, after one round that warms the caches, and gives their medians.
 pub(crate) fn compare(ours: &Side, theirs: &Side, rounds: usize) -> anyhow::Result<(Cost, Cost)> {
     let mut costs = (Vec::new(), Vec::new());

@@ -50,6 +50,55 @@ pub(crate) fn grow(source: &Path, out: &Path, bytes: u64) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// A file that an `$MFT` has.
+pub(crate) struct Listed {
+    /// Entry and sequence.
+    pub(crate) reference: u64,
+    /// Its directory's.
+    pub(crate) parent: u64,
+    pub(crate) name: String,
+    pub(crate) is_directory: bool,
+}
+
+/// The files in use of an `$MFT`, the volume's own left out, each by its first long name.
+pub(crate) fn files(mft: &[u8]) -> anyhow::Result<Vec<Listed>> {
+    let mut files = Vec::new();
+    for (entry, record) in mft.chunks_exact(RECORD).enumerate().skip(KEPT) {
+        let Plain { bytes, sound, .. } = plain(record)?;
+        let (flags, is_base) = (u16_at(&bytes, 0x16), u64_at(&bytes, 0x20) == 0);
+        if !sound || flags & 1 == 0 || !is_base {
+            continue;
+        }
+        let name = attributes(&bytes).find_map(|at| {
+            let content = at + usize::from(u16_at(&bytes, at + 0x14));
+            // Names of the DOS kind stand for another one.
+            let is_long = u32_at(&bytes, at) == 0x30 && bytes[content + 65] != 2;
+            is_long.then_some(content)
+        });
+        let Some(content) = name else { continue };
+        let units: Vec<u16> = (0..usize::from(bytes[content + 64]))
+            .map(|unit| u16_at(&bytes, content + 66 + 2 * unit))
+            .collect();
+        files.push(Listed {
+            reference: entry as u64 | u64::from(u16_at(&bytes, 0x10)) << 48,
+            parent: u64_at(&bytes, content),
+            name: String::from_utf16_lossy(&units),
+            is_directory: flags & 2 != 0,
+        });
+    }
+    Ok(files)
+}
+
+/// Where a record's attributes begin.
+fn attributes(record: &[u8]) -> impl Iterator<Item = usize> {
+    let end = u32_at(record, 0x18) as usize;
+    let whole = move |at: &usize| {
+        at + 16 <= end && u32_at(record, *at) != u32::MAX && u32_at(record, at + 4) > 0
+    };
+    let first = Some(usize::from(u16_at(record, 0x14)));
+    std::iter::successors(first, |at| Some(at + u32_at(record, at + 4) as usize)).take_while(whole)
+}
+
 fn plain(record: &[u8]) -> anyhow::Result<Plain> {
     let mut bytes = record.to_vec();
     if &record[..4] != b"FILE" {
@@ -73,17 +122,10 @@ fn plain(record: &[u8]) -> anyhow::Result<Plain> {
         }
     };
     refers(0x20);
-    let end = u32_at(&bytes, 0x18) as usize;
-    let mut at = usize::from(u16_at(&bytes, 0x14));
-    while at + 16 <= end {
-        let (kind, length) = (u32_at(&bytes, at), u32_at(&bytes, at + 4) as usize);
-        if kind == u32::MAX || length == 0 {
-            break;
-        }
-        if kind == 0x30 && bytes[at + 8] == 0 {
+    for at in attributes(&bytes) {
+        if u32_at(&bytes, at) == 0x30 && bytes[at + 8] == 0 {
             refers(at + usize::from(u16_at(&bytes, at + 0x14)));
         }
-        at += length;
     }
     Ok(Plain {
         bytes,

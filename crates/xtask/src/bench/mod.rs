@@ -4,11 +4,14 @@
 //! prints a Markdown table for `BENCHMARKS.md`: medians of wall and CPU time, the most anonymous
 //! memory that was seen, and whether both sides gave the same number of lines.
 
+mod depth;
+mod journal;
 mod log;
 mod measure;
 mod mft;
 mod mix;
 mod seeded;
+mod shadows;
 mod tree;
 
 use std::{
@@ -21,7 +24,9 @@ use measure::{Cost, Side, compare, output, run};
 use scelle_testkit::Corpus;
 
 const FILES: usize = 200_000;
+const VOLUME_BYTES: u64 = 8 << 30;
 const MFT_BYTES: u64 = 1 << 30;
+const JOURNAL_BYTES: u64 = 1 << 30;
 const LOG_BYTES: u64 = 512 << 20;
 const HASH_BYTES: u64 = 4 << 30;
 const MIX_BYTES: u64 = 2 << 30;
@@ -68,13 +73,19 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     }
     let peers = install_peers()?;
     make_data(&data, &[])?;
-    let scelle = build(root)?;
+    let (scelle, xtask) = build(root)?;
     // Results go to memory on both sides.
     let out = PathBuf::from("/dev/shm/scelle-bench");
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    let rows = rows(&scelle, &peers, &data, &out);
+    let mut rows = rows(&scelle, &peers, &data, &out);
+    rows.extend(depth::rows(&scelle, &xtask, &data, &out));
+    let rates = depth::rates(&scelle, &xtask, &data, &out)?;
+    let known: Vec<&str> = rows
+        .iter()
+        .map(|row| row.id)
+        .chain(rates.iter().map(|rate| rate.id))
+        .collect();
     for id in &chosen {
-        let known: Vec<&str> = rows.iter().map(|row| row.id).collect();
         ensure!(
             known.contains(id),
             "no row is called {id}; there are: {}",
@@ -87,23 +98,36 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
             print_row(row, rounds)?;
         }
     }
-    print_sizes(&data, &out)
+    let mut rates = rates
+        .iter()
+        .filter(|rate| chosen.is_empty() || chosen.contains(&rate.id))
+        .peekable();
+    if rates.peek().is_some() {
+        print_rates_head();
+    }
+    rates.try_for_each(|rate| print_rate(rate, rounds))?;
+    if chosen.is_empty() || chosen.contains(&"collect-zstd") {
+        print_sizes(&data, &out)?;
+    }
+    Ok(())
 }
 
-fn build(root: &Path) -> anyhow::Result<PathBuf> {
-    eprintln!("building scelle");
+/// The workstation, and this program as fast as it.
+fn build(root: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let manifest = root.join("Cargo.toml").display().to_string();
-    run(
-        "cargo",
-        &[
+    for package in ["scelle-workstation", "xtask"] {
+        eprintln!("building {package}");
+        let build = [
             "build",
             "--release",
             "--quiet",
             "--manifest-path",
             &manifest,
-        ],
-    )?;
-    Ok(target(root).join("release/scelle"))
+        ];
+        run("cargo", &[&build[..], &["--package", package]].concat())?;
+    }
+    let built = target(root).join("release");
+    Ok((built.join("scelle"), built.join("xtask")))
 }
 
 fn target(root: &Path) -> PathBuf {
@@ -139,6 +163,9 @@ fn install_packages() -> anyhow::Result<()> {
         "unzip",
         "zip",
         "gnupg",
+        "gcc",
+        "libwim15",
+        "libvshadow-utils",
     ];
     let missing = packages
         .iter()
@@ -154,7 +181,18 @@ fn install_packages() -> anyhow::Result<()> {
 }
 
 /// What is measured, in an order in which later pieces may be made of earlier ones.
-const PIECES: &[&str] = &["volume.raw", "mft.bin", "big.evtx", "hash", "mix"];
+const PIECES: &[&str] = &[
+    "volume.raw",
+    "volume.E01",
+    "mft.bin",
+    "big.evtx",
+    "hash",
+    "reader",
+    "mix",
+    "packed",
+    "journal",
+    "shadows.raw",
+];
 
 /// Makes what is not there yet, all of it or the `wanted` pieces; each gets its name when it is
 /// whole.
@@ -177,7 +215,7 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
         fs::rename(&part, &place).context("naming it")
     };
     piece("volume.raw", &|part| {
-        tree::ntfs_volume(part, &data.join("mount"), FILES)
+        tree::ntfs_volume(part, VOLUME_BYTES, &data.join("mount"), FILES)
     })?;
     piece("volume.E01", &|part| {
         let (volume, target) = (data.join("volume.raw"), part.display().to_string());
@@ -190,12 +228,8 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
         fs::rename(format!("{target}.E01"), part).context("naming it")
     })?;
     piece("mft.bin", &|part| {
-        let volume = data.join("volume.raw").display().to_string();
         let small = data.join("mft.small");
-        run(
-            "sh",
-            &["-c", &format!("icat '{volume}' 0 > '{}'", small.display())],
-        )?;
+        icat(&data.join("volume.raw"), &small)?;
         mft::grow(&small, part, MFT_BYTES)?;
         Ok(fs::remove_file(&small)?)
     })?;
@@ -212,7 +246,24 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
             &data.join("mft.bin"),
             MIX_BYTES,
         )
+    })?;
+    piece("packed", &|part| depth::packed(part, &data.join("mix/exe")))?;
+    piece("journal", &|part| {
+        let (volume, mft) = (part.join("volume"), part.join("mft"));
+        fs::create_dir_all(&volume)?;
+        icat(&data.join("volume.raw"), &mft)?;
+        let records = journal::journal(&volume, &mft, JOURNAL_BYTES)?;
+        Ok(fs::write(part.join("records"), records.to_string())?)
+    })?;
+    piece("shadows.raw", &|part| {
+        shadows::volume(part, &data.join("mount"), &data.join("big.evtx"))
     })
+}
+
+/// Writes a volume's `$MFT` to a file.
+fn icat(volume: &Path, mft: &Path) -> anyhow::Result<()> {
+    let (volume, mft) = (volume.display(), mft.display());
+    run("sh", &["-c", &format!("icat '{volume}' 0 > '{mft}'")])
 }
 
 /// Someone whom bundles are encrypted for: GnuPG's folder, certificate and fingerprint.
@@ -245,7 +296,7 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
         Side::new(format!(
             "{s} timeline {d}/{source} --format bodyfile --artefact ntfs.mft --out {out}"
         ))
-        .cleaned_by(format!("rm -f {out}*"))
+        .cleaned_by(format!("rm -f {o}/timeline.*"))
         .may_end_with(WITH_LOSSES)
     };
     let mft_dump = Side::new(format!(
@@ -472,6 +523,29 @@ fn print_row(row: &Row, rounds: usize) -> anyhow::Result<()> {
         theirs.cpu,
         ratio(ours, theirs, |cost| cost.cpu, cpu),
         ours.anon_kib.div_ceil(1024)
+    );
+    Ok(())
+}
+
+fn print_rates_head() {
+    println!();
+    println!("| work | wall, s | CPU, s | a second and core (goal) | peak anonymous |");
+    println!("|---|--:|--:|--:|--:|");
+}
+
+fn print_rate(rate: &depth::Rate, rounds: usize) -> anyhow::Result<()> {
+    eprintln!("{}: {}", rate.id, rate.side.command);
+    let cost = rate.side.median(rounds)?;
+    let speed = rate.amount / cost.cpu;
+    let mark = if speed >= rate.goal { "" } else { "**" };
+    println!(
+        "| {} | {:.2} | {:.2} | {mark}{speed:.0}{mark} {} (≥ {}) | {} MiB |",
+        rate.work,
+        cost.wall,
+        cost.cpu,
+        rate.unit,
+        rate.goal,
+        cost.anon_kib.div_ceil(1024)
     );
     Ok(())
 }

@@ -63,26 +63,40 @@ const TOPS: &[&str] = &[
     "Users/Zoë Müller/Desktop",
     "inetpub/logs",
 ];
-const VOLUME_BYTES: u64 = 8 << 30;
 const FILES_A_DIRECTORY: usize = 14;
 const MAX_DEPTH: usize = 8;
 
-/// Makes `image`, an NTFS volume with `files` files in folders two to nine deep: two in five of
-/// them resident, some with long or foreign names, with streams, and one in twenty removed again.
-pub(crate) fn ntfs_volume(image: &Path, mount: &Path, files: usize) -> anyhow::Result<()> {
-    File::create(image)?.set_len(VOLUME_BYTES)?;
-    fs::create_dir_all(mount)?;
-    let (image, at) = (image.display().to_string(), mount.display().to_string());
-    run("mkntfs", &["-F", "-Q", "-q", "-c", "4096", &image])?;
-    let options = "streams_interface=windows,big_writes,noatime";
-    run("ntfs-3g", &["-o", options, &image, &at])?;
-    let filled = fill(mount, files);
-    run("umount", &[&at])?;
-    filled
+/// Makes `image`, an NTFS volume of that size with `files` files in folders two to nine deep: two in
+/// five of them resident, some with long or foreign names, with streams, and one in twenty removed again.
+pub(crate) fn ntfs_volume(
+    image: &Path,
+    bytes: u64,
+    mount: &Path,
+    files: usize,
+) -> anyhow::Result<()> {
+    File::create(image)?.set_len(bytes)?;
+    let text = image.display().to_string();
+    run("mkntfs", &["-F", "-Q", "-q", "-c", "4096", &text])?;
+    while_mounted(image, mount, || fill(mount, &mut Seeded::new(1), files))
 }
 
-fn fill(root: &Path, files: usize) -> anyhow::Result<()> {
-    let mut rng = Seeded::new(1);
+/// Does something while a volume is mounted.
+pub(crate) fn while_mounted(
+    image: &Path,
+    mount: &Path,
+    work: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    fs::create_dir_all(mount)?;
+    let (image, at) = (image.display().to_string(), mount.display().to_string());
+    let options = "streams_interface=windows,big_writes,noatime";
+    run("ntfs-3g", &["-o", options, &image, &at])?;
+    let done = work();
+    run("umount", &[&at])?;
+    done
+}
+
+/// Adds so many files.
+pub(crate) fn fill(root: &Path, rng: &mut Seeded, files: usize) -> anyhow::Result<()> {
     let pool = rng.bytes(1 << 16);
     let mut folders: Vec<String> = TOPS.iter().map(|top| (*top).to_owned()).collect();
     for folder in &folders {
@@ -92,13 +106,13 @@ fn fill(root: &Path, files: usize) -> anyhow::Result<()> {
     let mut removed = Vec::new();
     for number in 0..files {
         if rng.below(FILES_A_DIRECTORY) == 0 {
-            current = folder(&mut rng, &folders);
+            current = folder(rng, &folders);
             fs::create_dir_all(root.join(&current))?;
             folders.push(current.clone());
         } else if rng.permille(200) {
             current.clone_from(&folders[rng.below(folders.len())]);
         }
-        let name = name(&mut rng, number);
+        let name = name(rng, number);
         let path = format!("{}/{current}/{name}", root.display());
         let size = match rng.below(100) {
             0..40 => rng.below(600),
