@@ -280,6 +280,15 @@ fn reader(folder: &Path) -> anyhow::Result<()> {
     run("sh", &["-c", &script])
 }
 
+/// A command that runs a side once more and counts what it wrote.
+fn lines_of(body: &Side, out: &Path) -> String {
+    let (clean, command) = (&body.clean, &body.command);
+    format!(
+        "{clean}; {command}; wc -l < {}/timeline.body",
+        out.display()
+    )
+}
+
 fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
     let (s, p) = (scelle.display(), peers.display());
     let (d, o) = (data.display(), out.display());
@@ -335,8 +344,8 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
             ours: body("mft.bin"),
             theirs: mft_dump.clone(),
             counts: Some((
-                format!("{} && wc -l < {o}/timeline.body", body("mft.bin").command),
-                format!("{} && wc -l < {o}/peer.body", mft_dump.command),
+                format!("wc -l < {o}/timeline.body"),
+                format!("wc -l < {o}/peer.body"),
             )),
         },
         Row {
@@ -374,14 +383,8 @@ fn rows(scelle: &Path, peers: &Path, data: &Path, out: &Path) -> Vec<Row> {
             ours: body("volume.E01"),
             theirs: body("volume.raw"),
             counts: Some((
-                format!(
-                    "{} && wc -l < {o}/timeline.body",
-                    body("volume.E01").command
-                ),
-                format!(
-                    "{} && wc -l < {o}/timeline.body",
-                    body("volume.raw").command
-                ),
+                lines_of(&body("volume.E01"), out),
+                lines_of(&body("volume.raw"), out),
             )),
         },
         Row {
