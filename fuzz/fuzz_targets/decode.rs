@@ -17,6 +17,10 @@ mod image;
 mod made_shadows;
 mod ntfs;
 mod patch;
+mod proof;
+#[path = "../../crates/bundle/src/proof/file.rs"]
+#[allow(dead_code, reason = "it is the bundle's own")]
+mod proof_file;
 mod shadow;
 #[path = "../../crates/testkit/src/virtual_disk.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]

@@ -8,7 +8,7 @@ use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
 use crate::{
-    bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs, shadow,
+    bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs, proof, shadow,
 };
 
 pub struct Decoder {
@@ -63,6 +63,7 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("bundle.stamp", stamp),
         Decoder::new("image.vss", shadow::patched),
         Decoder::new("bundle.custody", custody::any),
+        Decoder::new("bundle.proof", proof::any),
     ]);
     all
 }

@@ -2,7 +2,7 @@
 
 use scelle_event::{ArtefactId, Schema};
 
-use crate::{Candidate, Parser};
+use crate::{Candidate, ParseAlone, Parser};
 
 /// A kind of trace that is understood.
 pub trait Artefact: Send + Sync {
@@ -15,6 +15,12 @@ pub trait Artefact: Send + Sync {
 
     /// How it is parsed.
     fn parser(&self) -> Parser;
+
+    /// How one record is parsed from no more of the stream than it rests on, where it can be: what a
+    /// proof of one row holds.
+    fn alone(&self) -> Option<&dyn ParseAlone> {
+        None
+    }
 
     /// Whether it is looked for only where somebody asks for it: its places are exact, no walk shows
     /// them, and to read them takes long.

@@ -17,7 +17,8 @@ pub use artefact::{Artefact, Companion, Descriptor};
 pub use candidate::Candidate;
 pub use emit::Emitter;
 pub use parse::{
-    Chunked, Cut, Input, ParseBytes, ParseChunks, ParseStream, Parser, Survey, SurveyPart, Unit,
+    Chunked, Cut, Input, ParseAlone, ParseBytes, ParseChunks, ParseStream, Parser, Survey,
+    SurveyPart, Unit,
 };
 
 /// Every artefact, in the order shown to users. One line each.

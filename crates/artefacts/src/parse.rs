@@ -80,6 +80,21 @@ pub trait ParseStream: Send + Sync {
     fn parse(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(), DecodeError>;
 }
 
+/// Parses one record alone.
+pub trait ParseAlone: Send + Sync {
+    /// Parses the record that begins at `at`, and gives what the whole stream's parser gives of it. Whatever the
+    /// result depends on is read through `stream`: what is not there is an error, and never taken for zeros.
+    ///
+    /// # Errors
+    /// Where no record begins there, or something that it rests on can't be read.
+    fn parse_alone(
+        &self,
+        at: u64,
+        stream: &dyn ReadAt,
+        out: &mut Emitter<'_>,
+    ) -> Result<(), DecodeError>;
+}
+
 /// How a stream is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {

@@ -21,6 +21,7 @@ mod ledger;
 mod names;
 mod open;
 mod output;
+mod proof;
 mod reader;
 mod records;
 mod resume;
@@ -43,6 +44,7 @@ pub use error::Error;
 pub use key::{Certificate, SealKey};
 pub use open::Bundle;
 pub use output::{Output, PartialFile};
+pub use proof::Proof;
 pub use records::{
     Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
     VolumeRecord,
@@ -53,7 +55,7 @@ pub use stamp::{AskTime, STAMP_LIMIT, StampAuthority, StampRequest, Stamper, sta
 pub use text::grouped;
 pub use trust::Terms;
 pub use verify::{
-    Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify, verify_bag,
-    verify_encrypted,
+    CheckedProof, Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify,
+    verify_bag, verify_encrypted,
 };
 pub use writer::{Added, BundleWriter, Listener, Logged, Options, Source, Stream};

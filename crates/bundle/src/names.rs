@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use scelle_event::EvidencePath;
+use scelle_event::{EvidencePath, StreamId};
 use scelle_evidence::{Entry, FileId};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, char::canonical_combining_class};
 
@@ -103,15 +103,31 @@ fn marked(wanted: &str, at: usize, id: Option<FileId>, attempt: usize) -> String
     )
 }
 
+/// The member name that a stream has of an entry that is not deleted, where no other file takes it.
+pub(crate) fn plain_name(id: &StreamId) -> String {
+    name_of(&id.volume, "", &id.path, id.stream.as_ref())
+}
+
 /// The member name of a stream, before clashes.
 fn member_name(volume: &str, entry: &Entry, stream: Option<&EvidencePath>) -> String {
-    let mut name = String::from("data/");
-    push_component(&mut name, volume.as_bytes(), None);
+    let mut folder = String::new();
     if entry.deleted {
         let (number, sequence) = entry.id.map_or((0, 0), |id| (id.entry, id.sequence));
-        name.push_str(&format!("/=deleted/{number}-{sequence}"));
+        folder = format!("/=deleted/{number}-{sequence}");
     }
-    let mut components = entry.path.components().peekable();
+    name_of(volume, &folder, &entry.path, stream)
+}
+
+fn name_of(
+    volume: &str,
+    folder: &str,
+    path: &EvidencePath,
+    stream: Option<&EvidencePath>,
+) -> String {
+    let mut name = String::from("data/");
+    push_component(&mut name, volume.as_bytes(), None);
+    name.push_str(folder);
+    let mut components = path.components().peekable();
     if components.peek().is_none() {
         // The root's own streams, or an entry whose name is lost.
         name.push('/');

@@ -37,6 +37,7 @@ pub struct Bundle {
     /// The root hash: BLAKE3 of the tag manifest, in hex.
     pub root: String,
     volumes: Vec<Arc<BundleVolume>>,
+    shared: Arc<Shared>,
 }
 
 impl Bundle {
@@ -75,6 +76,7 @@ impl Bundle {
             payload,
             root,
             volumes,
+            shared,
         })
     }
 
@@ -121,7 +123,40 @@ impl Bundle {
         let (volume, file) = found.ok_or_else(|| ReadError::Absent {
             what: member.to_owned(),
         })?;
-        Ok(Box::new(MemberReader::new(&volume.shared, file)))
+        Ok(Box::new(MemberReader::new(&volume.shared, &file.member)))
+    }
+
+    /// The member that a stream is stored as, and what it holds, where that is the stream itself.
+    pub(crate) fn sealed_stream(&self, id: &StreamId) -> Result<(&str, Box<dyn ReadAt>), Error> {
+        let volume = self.volumes.iter().find(|one| one.info.id == id.volume);
+        let key = (id.path.clone(), id.stream.clone());
+        let file = volume.and_then(|volume| Some((volume, *volume.by_name.get(&key)?)));
+        let (volume, file) = file.ok_or_else(|| Error::format(format!("it holds no {id}")))?;
+        let file = &volume.files[file];
+        if file.pieces.is_some() {
+            return Err(Error::format(format!(
+                "{id} is stored without its holes, and nothing under the seal that is small enough \
+                 for a proof says where they are"
+            )));
+        }
+        let reader = MemberReader::new(&volume.shared, &file.member);
+        Ok((&file.member.name, Box::new(reader)))
+    }
+
+    /// The names of the bag's own files but checkpoints, in writing order.
+    pub(crate) fn tag_names(&self) -> impl Iterator<Item = &str> {
+        self.shared.tags.iter().map(|member| &*member.name)
+    }
+
+    /// One of the bag's own files.
+    pub(crate) fn tag_text(&self, name: &str) -> Result<Vec<u8>, Error> {
+        self.shared.read_tag(name).map_err(Error::Format)
+    }
+
+    /// One of the bag's own files, read at any place.
+    pub(crate) fn tag_stream(&self, name: &str) -> Result<impl ReadAt + use<>, Error> {
+        let member = self.shared.tag(name).map_err(Error::Format)?;
+        Ok(MemberReader::new(&self.shared, member))
     }
 }
 
@@ -386,7 +421,7 @@ impl BundleVolume {
 
     fn reader(&self, file: usize) -> Box<dyn ReadAt> {
         let file = &self.files[file];
-        let member = MemberReader::new(&self.shared, file);
+        let member = MemberReader::new(&self.shared, &file.member);
         if file.pieces.is_none() && file.unread.is_empty() {
             return Box::new(member);
         }
@@ -451,10 +486,10 @@ struct MemberReader {
 }
 
 impl MemberReader {
-    fn new(shared: &Arc<Shared>, file: &StoredFile) -> Self {
+    fn new(shared: &Arc<Shared>, member: &Member) -> Self {
         Self {
             shared: shared.clone(),
-            member: file.member.clone(),
+            member: member.clone(),
             segments: OnceLock::new(),
             kept: Mutex::new(Vec::new()),
         }

@@ -1,5 +1,6 @@
 //! The plan, scheduling, hashing and the coverage ledger.
 
+pub mod alone;
 pub mod hash;
 mod once;
 pub mod parse;

@@ -126,6 +126,24 @@ pub fn parse_stream<C: Consumer>(
     parse_part(source, volume, id, stream, artefact, None, consumer)
 }
 
+/// As [`parse_stream`], of a stream that is cut into pieces no more than the piece in which `at` lies.
+///
+/// # Errors
+/// Only where `consumer` fails.
+pub fn parse_stream_at<C: Consumer>(
+    source: &Arc<str>,
+    volume: &dyn Volume,
+    id: &StreamId,
+    stream: &dyn ReadAt,
+    artefact: &dyn Artefact,
+    at: u64,
+    consumer: &C,
+) -> Result<Tally, RunError> {
+    let piece = at..at.saturating_add(1);
+    let only = Some(std::slice::from_ref(&piece));
+    parse_part(source, volume, id, stream, artefact, only, consumer)
+}
+
 /// As [`parse_stream`]; with `only`, of a stream that is cut into pieces no more than the records that lie there.
 fn parse_part<C: Consumer>(
     source: &Arc<str>,

@@ -49,6 +49,8 @@ mod key;
 mod label;
 mod prepared;
 mod program;
+#[cfg(feature = "timeline")]
+mod prove;
 mod resume;
 mod salvage;
 mod source;
@@ -75,6 +77,8 @@ pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
 };
 pub use program::own_program;
+#[cfg(feature = "timeline")]
+pub use prove::{CheckedRow, ProveError, RowAt, check_proof, prove, rows_of_key};
 pub use resume::resume;
 pub use salvage::{SalvageOrder, salvage};
 pub use scelle_bundle::{

@@ -74,6 +74,23 @@ pub struct BundleFacts {
 }
 
 impl Source {
+    /// What a bundle holds.
+    pub(crate) fn of_bundle(bundle: &Bundle) -> Self {
+        Self {
+            evidence: Evidence {
+                name: bundle.payload.as_str().into(),
+                volumes: bundle.volumes(),
+                snapshots: Vec::new(),
+                losses: Vec::new(),
+            },
+            bundle: Some(BundleFacts {
+                payload: bundle.payload.clone(),
+                root: bundle.root.clone(),
+                tlp: bundle.tlp,
+            }),
+        }
+    }
+
     /// Its volumes and streams.
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
@@ -240,19 +257,7 @@ fn read_bundle(path: &Path, archive: Arc<dyn ReadAt>) -> Result<Source, OpenErro
         path: path.to_owned(),
         source,
     })?;
-    Ok(Source {
-        evidence: Evidence {
-            name: bundle.payload.as_str().into(),
-            volumes: bundle.volumes(),
-            snapshots: Vec::new(),
-            losses: Vec::new(),
-        },
-        bundle: Some(BundleFacts {
-            payload: bundle.payload,
-            root: bundle.root,
-            tlp: bundle.tlp,
-        }),
-    })
+    Ok(Source::of_bundle(&bundle))
 }
 
 /// Opens a file for positioned reads, leaving as little trace as the system allows.

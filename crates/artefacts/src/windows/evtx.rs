@@ -33,7 +33,9 @@ use scelle_formats::{
 };
 use smallvec::SmallVec;
 
-use crate::{Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, Parser, Unit};
+use crate::{
+    Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, ParseAlone, Parser, Unit,
+};
 
 use super::evtx_record::{EventRecord, SCHEMA};
 
@@ -77,6 +79,10 @@ impl Artefact for Evtx {
 
     fn parser(&self) -> Parser {
         Parser::Chunks(&Self)
+    }
+
+    fn alone(&self) -> Option<&dyn ParseAlone> {
+        Some(self)
     }
 }
 
@@ -241,7 +247,7 @@ fn parse_chunk(
     });
 }
 
-fn observe(
+pub(super) fn observe(
     decoder: &mut Decoder,
     chunk: &[u8],
     base: u64,

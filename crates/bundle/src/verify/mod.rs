@@ -8,9 +8,12 @@ mod archive;
 mod directory;
 mod envelope;
 mod payload;
+mod proof;
 mod salvaged;
 mod tags;
 mod unfinished;
+
+pub use proof::CheckedProof;
 
 use std::{fmt, path::Path, sync::Mutex};
 
@@ -126,6 +129,8 @@ pub enum Scope {
     Bag,
     /// One member of an archive, and what vouches for it.
     Member,
+    /// What a proof shows of one stream, and what vouches for it.
+    Proof,
 }
 
 /// The outcome of a check.

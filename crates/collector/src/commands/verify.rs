@@ -86,7 +86,11 @@ pub fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
     paths.iter().map(read).collect()
 }
 
-fn read_authorities(paths: &[PathBuf]) -> Result<Vec<StampAuthority>> {
+/// Reads certificates of time-stamping services.
+///
+/// # Errors
+/// Where one can't be read.
+pub fn read_authorities(paths: &[PathBuf]) -> Result<Vec<StampAuthority>> {
     let mut read = Vec::new();
     for path in paths {
         let reading = || format!("reading the certificate {}", path.display());
@@ -115,6 +119,7 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         Scope::Archive => "",
         Scope::Bag => " (checked the bag, and not the archive that it came in)",
         Scope::Member => " (checked one member, and what vouches for it)",
+        Scope::Proof => " (checked what a proof shows, and what vouches for it)",
     };
     terminal.line(format!("{}{scope}", terminal.paint(tone, answer)))?;
     for problem in &report.problems {
@@ -171,12 +176,14 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         };
         terminal.line(format!("{}{by}", head("Vouched by")))?;
     }
-    terminal.line(format!(
-        "{}{} files, {}",
-        head("Payload of"),
-        report.files,
-        show_size(report.bytes)
-    ))?;
+    if report.scope != Scope::Proof {
+        terminal.line(format!(
+            "{}{} files, {}",
+            head("Payload of"),
+            report.files,
+            show_size(report.bytes)
+        ))?;
+    }
     if report.verdict == Verdict::SignerUnknown {
         terminal.note(
             "unchanged since it was sealed, but nobody vouches for the key: compare the root \

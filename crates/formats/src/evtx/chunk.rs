@@ -29,7 +29,8 @@ pub const CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";
 /// The size of a record's header.
 pub const RECORD_HEADER_BYTES: usize = 24;
 
-const CHUNK_HEADER_BYTES: usize = 512;
+/// The size of a chunk's header.
+pub const CHUNK_HEADER_BYTES: usize = 512;
 const RECORD_MAGIC: [u8; 4] = *b"**\0\0";
 /// Header and the second size.
 const RECORD_MIN_BYTES: usize = RECORD_HEADER_BYTES + 4;
@@ -207,6 +208,21 @@ pub fn records(
             _ => pos = at + 1,
         }
     }
+}
+
+/// The record at a place in a chunk whose two sizes agree, where it lies behind the declared records, or among them with an id that
+/// the header declares. [`records`] gives the same, if those before it lead there. Reads no more than the record; of `header`
+/// no checksum of records.
+pub fn record_alone(chunk: &[u8], header: &ChunkHeader, at: usize) -> Option<Located> {
+    let mut record = record_at(chunk, at).filter(|record| record.closed)?;
+    let declared_end = header.declared_end(chunk.len());
+    if at >= declared_end {
+        record.recovered = true;
+        return Some(record);
+    }
+    let is_inside = at >= CHUNK_HEADER_BYTES && record.range.end <= declared_end;
+    let is_declared = (header.first_id..=header.last_id).contains(&record.id);
+    (is_inside && is_declared).then_some(record)
 }
 
 impl Located {

@@ -43,6 +43,8 @@ pub(super) struct Workspace {
     text_bytes: u32,
     /// How many more tokens may be compiled for this chunk.
     pub(super) budget: u32,
+    /// What of the chunk was read outside the record, where somebody wants to know.
+    pub(super) seen: Option<Vec<std::ops::Range<usize>>>,
 }
 
 impl Workspace {
@@ -50,6 +52,13 @@ impl Workspace {
     pub(super) fn start_chunk(&mut self, budget: u32) {
         self.names = Names::default();
         self.budget = budget;
+    }
+
+    /// Notes what was read of the chunk.
+    pub(super) fn saw(&mut self, range: std::ops::Range<usize>) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(range);
+        }
     }
 
     /// Counts a text, also where another template has it too: a plan follows from its tokens alone.
@@ -487,11 +496,15 @@ impl<'c> Compiler<'c, '_> {
     fn name_at(&mut self, at: u32) -> Result<(Utf16<'c>, u16), DecodeError> {
         let (chunk, base) = (self.tokens.chunk, self.tokens.base);
         let stored = chunk.get(at as usize..).unwrap_or_default();
+        self.work
+            .saw(at as usize..at as usize + NAME_HEAD_BYTES.min(stored.len()));
         let mut name = Cursor::new(stored, base + u64::from(at));
         name.skip("next name", 4)?;
         let hash = name.u16("name hash")?;
         let units = name.u16("name length")?;
         let text = name.take("name", usize::from(units) * 2)?;
+        self.work
+            .saw(at as usize..at as usize + NAME_HEAD_BYTES + text.len());
         let here = (self.cur.at() - base) as usize;
         let inline = here == at as usize;
         self.work.refs.push(NameRef {

@@ -83,6 +83,19 @@ impl Decoder {
         Self::default()
     }
 
+    /// A decoder that notes what it reads of a chunk; nothing that it has seen before stands in for a read.
+    pub fn watched() -> Self {
+        let mut decoder = Self::default();
+        decoder.work.seen = Some(Vec::new());
+        decoder
+    }
+
+    /// What a [watched](Self::watched) decoder has read of the chunk so far, besides the bodies that it was handed: ranges in
+    /// it, in any order, some of them twice.
+    pub fn seen(&self) -> &[Range<usize>] {
+        self.work.seen.as_deref().unwrap_or_default()
+    }
+
     /// Forgets where the last chunk's templates lie; offsets in another chunk mean other ones.
     pub fn start_chunk(&mut self) {
         let plans = size_of_val(self.plans.as_slice());
@@ -189,6 +202,9 @@ impl Decoder {
     ) -> Result<(Instance, u64), DecodeError> {
         cur.skip("template version and id", 5)?;
         let template_at = cur.u32("template offset")?;
+        let in_chunk = bytes.chunk.len().min(template_at as usize);
+        let head = bytes.chunk.len().min(in_chunk + TEMPLATE_HEADER_BYTES);
+        self.work.saw(in_chunk..head);
         let size = bytes.template_size(template_at)?;
         if cur.at() == bytes.base + u64::from(template_at) {
             cur.skip("template", TEMPLATE_HEADER_BYTES + size)?;
@@ -267,7 +283,11 @@ impl Decoder {
             return Ok(*plan);
         }
         let place = bytes.place(at, size);
-        let known = self.cache.find(place);
+        self.work.saw(place.start..place.start + size);
+        let known = match self.work.seen {
+            Some(_) => None,
+            None => self.cache.find(place),
+        };
         // What was compiled before costs what it would cost now: limits are those of the chunk.
         let plan = match known.filter(|known| self.work.budget >= known.cost) {
             Some(known) => {

@@ -42,7 +42,8 @@ mod text;
 mod value;
 
 pub use chunk::{
-    CHUNK_BYTES, CHUNK_MAGIC, ChunkHeader, Damage, Located, RECORD_HEADER_BYTES, records,
+    CHUNK_BYTES, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, Damage, Located,
+    RECORD_HEADER_BYTES, record_alone, records,
 };
 pub use decoder::Decoder;
 pub use event::{Builder, Event};

@@ -8,6 +8,7 @@ mod generate;
 mod incident;
 mod key;
 mod parse;
+mod prove;
 mod story;
 mod team;
 mod timeline;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Timeline(timeline::Args),
     Parse(parse::Args),
     Story(story::Args),
+    Prove(prove::Args),
     Artefacts(artefacts::Args),
     Hash(hash::Args),
     Incident(incident::Args),
@@ -67,6 +69,7 @@ impl Command {
             Self::Timeline(args) => timeline::run(&args, terminal),
             Self::Parse(args) => parse::run(&args, terminal),
             Self::Story(args) => story::run(&args, terminal),
+            Self::Prove(args) => prove::run(&args, terminal),
             Self::Artefacts(args) => artefacts::run(&args, terminal),
             Self::Hash(args) => hash::run(&args, terminal),
             Self::Incident(args) => incident::run(&args, terminal),
