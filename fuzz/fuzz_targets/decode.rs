@@ -4,6 +4,7 @@
 //! and seeds are plain files. `FUZZ_ONLY=list` prints the ids.
 #![no_main]
 
+mod bitlocker;
 mod bundle;
 mod codec;
 mod custody;
@@ -12,6 +13,12 @@ mod discard;
 mod disk_images;
 mod encrypted;
 mod image;
+#[path = "../../crates/testkit/src/bitlocker.rs"]
+#[allow(dead_code, reason = "the workspace's own tests use the rest")]
+mod made_bitlocker;
+#[path = "../../crates/testkit/src/ex01.rs"]
+#[allow(dead_code, reason = "the workspace's own tests use the rest")]
+mod made_ex01;
 #[path = "../../crates/testkit/src/shadow.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod made_shadows;

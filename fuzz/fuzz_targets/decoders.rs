@@ -8,7 +8,8 @@ use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
 use crate::{
-    bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs, proof, shadow,
+    bitlocker, bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs,
+    proof, shadow,
 };
 
 pub struct Decoder {
@@ -64,6 +65,9 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("image.vss", shadow::patched),
         Decoder::new("bundle.custody", custody::any),
         Decoder::new("bundle.proof", proof::any),
+        Decoder::new("bitlocker.structures", bitlocker::any),
+        Decoder::new("bitlocker.patched", bitlocker::patched),
+        Decoder::new("image.ex01", disk_images::ex01),
     ]);
     all
 }

@@ -1,13 +1,17 @@
 //! Hostile disk images and file systems: any bytes behind a signature, and sound samples with
 //! hostile patches, whose checksums are made again for half of the inputs.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use scelle_evidence::{Siblings, open_image, open_source};
 use scelle_formats::{Bytes, ReadAt, ReadAtExt, ReadError};
 
 use crate::{
     image::look_at,
+    made_ex01::Ex01,
     patch::patches,
     virtual_disk::{LogStep, Vhd, Vhdx, seal_vhd, seal_vhdx},
 };
@@ -71,6 +75,45 @@ pub fn ewf(data: &[u8]) {
             }
         },
     );
+}
+
+/// Sections are found from the end, so patches fall there as often as at the beginning.
+pub fn ex01(data: &[u8]) {
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    let sound = MADE.get_or_init(|| {
+        let recipe = Ex01 {
+            mixed: true,
+            md5: Some([7; 16]),
+            errors: vec![(1, 2)],
+            ..Ex01::default()
+        };
+        recipe.build(&EXT[..128 << 10]).remove(0)
+    });
+    let Some((how, data)) = data.split_first() else {
+        return;
+    };
+    let mut bytes = sound.clone();
+    for (place, patch) in patches(data) {
+        let at = match place & 1 {
+            0 => bytes.len() - 1 - (place >> 1) % 1024,
+            _ => (place >> 1) % bytes.len(),
+        };
+        let end = bytes.len().min(at + patch.len());
+        bytes[at..end].copy_from_slice(&patch[..end - at]);
+    }
+    if how & 1 == 0 {
+        let mut at = bytes.len() - 64;
+        // As many as there could be of them.
+        for _ in 0..64 {
+            seal_adler(&mut bytes[at..at + 64], 0..60);
+            let before = u64::from_le_bytes(bytes[at + 8..at + 16].try_into().expect("8 bytes"));
+            match usize::try_from(before) {
+                Ok(before) if before < at => at = before,
+                _ => break,
+            }
+        }
+    }
+    look(bytes);
 }
 
 pub fn vhd(data: &[u8]) {

@@ -46,8 +46,8 @@ pub use open::Bundle;
 pub use output::{Output, PartialFile};
 pub use proof::Proof;
 pub use records::{
-    Act, Collection, CollectionLoss, Deployment, FORMAT, Plan, Resumed, Salvaged, Tool,
-    VolumeRecord,
+    Act, Collection, CollectionLoss, Deployment, EncryptionRecord, FORMAT, Plan, Resumed, Salvaged,
+    Tool, VolumeRecord,
 };
 pub use salvage::{Salvage, salvage, salvage_message};
 pub use seal::Sealed;

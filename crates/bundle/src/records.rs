@@ -96,6 +96,25 @@ pub struct VolumeRecord {
     pub drive_letters: Vec<String>,
     /// The device that it was read from.
     pub device: Option<String>,
+    /// How it was encrypted, where it was, and what opened it: never the secret itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionRecord>,
+}
+
+/// How a volume was encrypted, and what opened it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncryptionRecord {
+    /// `bitlocker`.
+    pub kind: String,
+    /// How its sectors are encrypted.
+    pub method: String,
+    /// The encrypted volume's GUID.
+    pub volume_guid: String,
+    /// What opened it: `recovery password`, and so on; `nothing` where no key was needed.
+    pub protector: String,
+    /// That protector's GUID.
+    pub protector_guid: Option<String>,
 }
 
 /// What a resumed collection goes on from.

@@ -232,7 +232,7 @@ pub(crate) fn outcome_of(error: &ReadError) -> scelle_event::Outcome {
     const WINDOWS_LOCKED: [i32; 2] = [32, 33];
     match error {
         ReadError::Absent { .. } => Outcome::Absent,
-        ReadError::Unsupported { .. } => Outcome::Unsupported,
+        ReadError::Unsupported { .. } | ReadError::Locked { .. } => Outcome::Unsupported,
         ReadError::Io { source, .. } => match source.kind() {
             ErrorKind::NotFound => Outcome::Absent,
             _ if cfg!(windows)

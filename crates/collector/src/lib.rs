@@ -7,7 +7,9 @@ mod keys;
 mod labels;
 pub mod output;
 pub mod terminal;
+mod unlock;
 
 pub use keys::{KeyArgs, RecipientArgs};
 pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};
 pub use terminal::{Common, Exit, Terminal, Tone};
+pub use unlock::{OpenArgs, UnlockArgs};

@@ -24,9 +24,9 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    Collect(collect::Args),
+    Collect(Box<collect::Args>),
     #[command(flatten)]
-    Other(Other),
+    Other(Box<Other>),
 }
 
 /// What a prepared collector does besides running its plan.
@@ -70,7 +70,10 @@ fn main() -> ExitCode {
         Ok(None) => {
             let cli = Cli::parse();
             terminal::run(&cli.common.clone(), |terminal| {
-                match cli.command.unwrap_or(Command::Collect(cli.collect)) {
+                match cli
+                    .command
+                    .unwrap_or(Command::Collect(Box::new(cli.collect)))
+                {
                     Command::Collect(args) => collect::run(&args, terminal),
                     Command::Other(command) => command.run(terminal),
                 }

@@ -196,7 +196,14 @@ fn the_same_as_in_what_the_sleuth_kit_calls_unallocated() {
             "mkntfs",
             &["-q", "-F", "-Q", "-s", "512", volume],
         );
-        let evidence = open(unpacked.path(), &OpenOptions { map: true }).expect("an image");
+        let evidence = open(
+            unpacked.path(),
+            &OpenOptions {
+                map: true,
+                ..OpenOptions::default()
+            },
+        )
+        .expect("an image");
         let cluster = evidence.volumes[0].info().cluster_bytes.expect("clusters");
         let free = run_tool(Path::new("/"), "blkls", &["-l", volume]);
         let free: BTreeSet<u64> = free

@@ -242,7 +242,10 @@ fn how_often_nothing_was_forged() {
     let summary = corpus.expected_json("ntfs/summary.json");
     for image in summary.as_array().expect("a list of images") {
         let unpacked = scelle_testkit::image(&corpus, image);
-        let options = OpenOptions { map: true };
+        let options = OpenOptions {
+            map: true,
+            ..OpenOptions::default()
+        };
         let evidence = open(unpacked.path(), &options).expect("an image");
         let path = image["path"].as_str().expect("a path");
         table.add(path, count(&evidence));

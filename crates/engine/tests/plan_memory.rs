@@ -78,6 +78,7 @@ fn five_million_files_cost_what_the_readme_states() {
             cluster_bytes: None,
         }))],
         snapshots: Vec::new(),
+        unlocked: Vec::new(),
         losses: Vec::new(),
     };
     let profile = Profile::load("everything").expect("built in");

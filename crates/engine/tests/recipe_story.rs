@@ -15,7 +15,14 @@ fn every_action_is_in_the_story() {
     let Some(made) = MadeVolume::ntfs(FILES, "the stories of a made volume") else {
         return;
     };
-    let evidence = open(&made.image(), &OpenOptions { map: true }).expect("an image");
+    let evidence = open(
+        &made.image(),
+        &OpenOptions {
+            map: true,
+            ..OpenOptions::default()
+        },
+    )
+    .expect("an image");
     let layers = [Layer {
         name: None,
         volume: &*evidence.volumes[0],

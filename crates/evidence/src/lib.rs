@@ -4,6 +4,7 @@
 //! [`Volume`]s: trees of entries with named streams. Nothing here writes, and nothing here
 //! starts a thread.
 
+mod bitlocker;
 mod entry;
 mod file_volume;
 mod folder;
@@ -16,6 +17,7 @@ mod shadow;
 mod source;
 mod volume;
 
+pub use bitlocker::{Unlocked, VolumeKeyError, VolumeKeys, open_bitlocker};
 pub use entry::{
     Attributes, Details, Entry, EntryKind, ExtendedAttribute, FileId, NamedTimes, ObjectId,
     Remains, Reparse, Security, StreamInfo, StreamState, Times,
@@ -24,7 +26,9 @@ pub use file_volume::FileVolume;
 pub use folder::{FolderVolume, MAX_DEPTH};
 pub use image::{Image, ImageKind, Siblings, StoredHash, open_image};
 pub use ntfs::{EFS_STREAM, NtfsVolume};
-pub use open::{OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_disk, open_source};
+pub use open::{
+    OpenError, OpenOptions, UNKNOWN_ENTRY, open, open_disk, open_source, open_source_with,
+};
 pub use shadow::{Snapshot, shadow_copies};
 pub use source::{Aligned, FileSource, MapSource};
 pub use volume::{Evidence, EvidenceLoss, Volume, VolumeInfo, VolumeKind};

@@ -9,11 +9,15 @@ use std::{
 };
 
 use scelle_event::EvidencePath;
-use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window, ntfs::BootSector};
+use scelle_formats::{
+    ReadAt, ReadAtExt as _, ReadError, Window, bitlocker::Boot, ntfs::BootSector,
+};
 
 use crate::{
     Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, Image, ImageKind,
-    MapSource, NtfsVolume, Times, Volume, VolumeInfo, VolumeKind, folder,
+    MapSource, NtfsVolume, Times, Unlocked, Volume, VolumeInfo, VolumeKeys, VolumeKind,
+    bitlocker::Opener,
+    folder,
     fs::{Exfat, Ext, Fat, Tree, TreeVolume},
     image::{Folder, join_parts, open_image},
     partition::Partitions,
@@ -27,11 +31,13 @@ pub const UNKNOWN_ENTRY: &str = "contents";
 const DEVICE_BLOCK_BYTES: u32 = 4096;
 
 /// How a source is opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// Whether an image is mapped into memory. The caller vouches that nobody cuts it meanwhile;
     /// devices and folders are never mapped.
     pub map: bool,
+    /// What opens encrypted volumes.
+    pub keys: VolumeKeys,
 }
 
 /// Why a source can't be opened.
@@ -102,6 +108,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
             name: shown,
             volumes: vec![Arc::new(FolderVolume::new(path).map_err(failed)?)],
             snapshots: Vec::new(),
+            unlocked: Vec::new(),
             losses: Vec::new(),
         });
     }
@@ -111,7 +118,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
         });
     }
     let image = read_image(path, &stated, options)?;
-    let mut evidence = open_source(shown, image.disk.clone());
+    let mut evidence = open_source_with(shown, image.disk.clone(), &options.keys);
     evidence.losses.splice(0..0, image.losses);
     if evidence.volumes.is_empty() && image.kind == ImageKind::Raw {
         let info = VolumeInfo {
@@ -126,7 +133,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
         let volume = FileVolume::new(info, &name, times, image.disk);
         evidence.volumes.push(Arc::new(volume));
     } else if evidence.volumes.is_empty() {
-        let mut disk = Disk::new(evidence, image.disk);
+        let mut disk = Disk::new(evidence, image.disk, &options.keys);
         disk.add_unknown(0..disk.source.len());
         evidence = disk.evidence;
     }
@@ -179,18 +186,23 @@ fn read_image(
 
 /// The volumes of a disk, or of a bare volume; none where the bytes are neither.
 pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
+    open_source_with(name, source, &VolumeKeys::default())
+}
+
+/// As [`open_source`], with what opens encrypted volumes.
+pub fn open_source_with(name: Arc<str>, source: Arc<dyn ReadAt>, keys: &VolumeKeys) -> Evidence {
     let evidence = Evidence {
         name,
         volumes: Vec::new(),
         snapshots: Vec::new(),
+        unlocked: Vec::new(),
         losses: Vec::new(),
     };
-    let mut disk = Disk::new(evidence, source);
+    let mut disk = Disk::new(evidence, source, keys);
     let whole = 0..disk.source.len();
-    if disk
-        .sector(0)
-        .is_some_and(|sector| encrypted(&sector).is_some())
-    {
+    if disk.bitlocker(0).is_some() {
+        disk.add_volume(whole);
+    } else if disk.sector(0).is_some_and(|sector| is_luks(&sector)) {
         disk.add_unknown(whole);
     } else if disk.begins_volume(0) || disk.begins_other(0) {
         disk.add_volume(whole);
@@ -208,20 +220,33 @@ pub fn open_source(name: Arc<str>, source: Arc<dyn ReadAt>) -> Evidence {
     disk.evidence
 }
 
-struct Disk {
+struct Disk<'k> {
     source: Arc<dyn ReadAt>,
+    /// Where `source` begins in the disk: not at 0 while it is an opened volume.
+    base: u64,
+    is_opened: bool,
+    opener: Opener<'k>,
     /// How often each id was given.
     ids: HashMap<Arc<str>, u32>,
     evidence: Evidence,
 }
 
-impl Disk {
-    fn new(evidence: Evidence, source: Arc<dyn ReadAt>) -> Self {
+impl<'k> Disk<'k> {
+    fn new(evidence: Evidence, source: Arc<dyn ReadAt>, keys: &'k VolumeKeys) -> Self {
         Self {
             source,
+            base: 0,
+            is_opened: false,
+            opener: Opener::new(keys),
             ids: HashMap::new(),
             evidence,
         }
+    }
+
+    /// What the first sector of a BitLocker volume says; none lies in another.
+    fn bitlocker(&self, offset: u64) -> Option<Boot> {
+        let sector = self.sector(offset).filter(|_| !self.is_opened)?;
+        Boot::recognise(&sector)
     }
 
     fn begins_volume(&self, offset: u64) -> bool {
@@ -238,6 +263,10 @@ impl Disk {
 
     /// Adds the volume that these bytes are; false where nobody here knows it.
     fn add_volume(&mut self, range: Range<u64>) -> bool {
+        if let Some(boot) = self.bitlocker(range.start) {
+            self.add_bitlocker(range, &boot);
+            return true;
+        }
         if !self.begins_volume(range.start) {
             return self.add_other(range.clone())
                 || self.add_ext(range.clone())
@@ -245,7 +274,7 @@ impl Disk {
         }
         let mut losses = Vec::new();
         let window = self.window(range.clone());
-        match NtfsVolume::open(window.clone(), range.start, &mut losses) {
+        match NtfsVolume::open(window.clone(), self.base + range.start, &mut losses) {
             Ok(volume) => {
                 self.add_ntfs(volume, &window, losses);
                 true
@@ -255,6 +284,33 @@ impl Disk {
                 self.evidence.losses.push(EvidenceLoss::of(error));
                 added
             }
+        }
+    }
+
+    /// Adds what a BitLocker volume holds; where it can't be opened, its bytes as they are.
+    fn add_bitlocker(&mut self, range: Range<u64>, boot: &Boot) {
+        let window = self.window(range.clone());
+        let mut losses = Vec::new();
+        let opened = self.opener.open(&window, boot, &mut losses);
+        let losses = losses.into_iter().map(EvidenceLoss::of);
+        self.evidence.losses.extend(losses);
+        let (plain, unlocked) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.add_opaque(range, error),
+        };
+        let before = self.evidence.volumes.len();
+        let whole = 0..plain.len();
+        let disk = std::mem::replace(&mut self.source, plain);
+        (self.base, self.is_opened) = (range.start, true);
+        if !self.add_volume(whole.clone()) {
+            self.add_unknown(whole);
+        }
+        (self.base, self.is_opened) = (0, false);
+        self.source = disk;
+        for volume in &self.evidence.volumes[before..] {
+            let volume = volume.info().id.clone();
+            let unlocked = unlocked.clone();
+            self.evidence.unlocked.push(Unlocked { volume, ..unlocked });
         }
     }
 
@@ -268,7 +324,7 @@ impl Disk {
         let Some(sector) = self.sector(range.start) else {
             return false;
         };
-        let (window, start) = (self.window(range.clone()), range.start);
+        let (window, start) = (self.window(range.clone()), self.base + range.start);
         let mut losses = Vec::new();
         if Exfat::recognises(&sector) {
             let opened = Exfat::open(window, start, &mut losses);
@@ -288,7 +344,8 @@ impl Disk {
             return false;
         }
         let mut losses = Vec::new();
-        let opened = Ext::open(self.window(range.clone()), range.start, &mut losses);
+        let start = self.base + range.start;
+        let opened = Ext::open(self.window(range), start, &mut losses);
         self.add_tree(opened, losses)
     }
 
@@ -334,7 +391,7 @@ impl Disk {
             why: "it is not one; its backup was used".to_owned(),
         }];
         let window = self.window(start..range.end);
-        match NtfsVolume::with_boot(window.clone(), start, &boot, &mut losses) {
+        match NtfsVolume::with_boot(window.clone(), self.base + start, &boot, &mut losses) {
             Ok(volume) => {
                 self.add_ntfs(volume, &window, losses);
                 true
@@ -361,14 +418,25 @@ impl Disk {
 
     /// Adds a partition as one file, and says that it is not understood.
     fn add_unknown(&mut self, range: Range<u64>) {
-        let id = self.unique(format!("at-{}", range.start).into());
-        let encrypted = self
+        let is_luks = self
             .sector(range.start)
-            .and_then(|sector| encrypted(&sector));
+            .is_some_and(|sector| is_luks(&sector));
+        let what = if is_luks {
+            "a LUKS volume, which is encrypted,"
+        } else {
+            "the file system of a partition"
+        };
+        self.add_opaque(range, ReadError::Unsupported { what });
+    }
+
+    /// Adds a partition as one file, and says why it is no more.
+    fn add_opaque(&mut self, range: Range<u64>, error: ReadError) {
+        let start = self.base + range.start;
+        let id = self.unique(format!("at-{start}").into());
         let info = VolumeInfo {
             id: id.clone(),
             kind: VolumeKind::File,
-            offset: range.start,
+            offset: start,
             size_bytes: Some(range.end - range.start),
             label: None,
             cluster_bytes: None,
@@ -376,9 +444,7 @@ impl Disk {
         self.evidence.losses.push(EvidenceLoss {
             path: Some(EvidencePath::from_bytes(id.as_bytes())),
             entry: None,
-            error: ReadError::Unsupported {
-                what: encrypted.unwrap_or("the file system of a partition"),
-            },
+            error,
         });
         let source = self.window(range);
         let name = UNKNOWN_ENTRY.as_bytes();
@@ -404,23 +470,13 @@ impl Disk {
     }
 }
 
+/// BitLocker To Go looks like FAT too.
 fn is_fat(sector: &[u8; BootSector::BYTES]) -> bool {
-    Fat::recognises(sector) && encrypted(sector).is_none()
+    Fat::recognises(sector) && Boot::recognise(sector).is_none()
 }
 
-/// What encrypts a volume, where its first sector says so.
-fn encrypted(sector: &[u8; BootSector::BYTES]) -> Option<&'static str> {
-    /// BitLocker To Go looks like FAT, and has this id where FAT has code.
-    const TO_GO: u128 = 0x3BD6_6749_292E_D84A_8399_F6A3_39E3_D001;
-    let id = sector[424..440].first_chunk().copied();
-    let is_to_go = id.map(u128::from_be_bytes) == Some(TO_GO);
-    if &sector[3..11] == b"-FVE-FS-" || is_to_go {
-        Some("a BitLocker volume, which is encrypted,")
-    } else if sector.starts_with(b"LUKS\xBA\xBE") {
-        Some("a LUKS volume, which is encrypted,")
-    } else {
-        None
-    }
+fn is_luks(sector: &[u8; BootSector::BYTES]) -> bool {
+    sector.starts_with(b"LUKS\xBA\xBE")
 }
 
 fn base_name(path: &Path) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::{
 use scelle_event::{EvidencePath, StreamId};
 use scelle_formats::{ReadAt, ReadError};
 
-use crate::{Entry, Snapshot, shadow};
+use crate::{Entry, Snapshot, Unlocked, shadow};
 
 /// What kind of tree a volume is; one that is read back from a bundle keeps its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,6 +129,8 @@ pub struct Evidence {
     pub volumes: Vec<Arc<dyn Volume>>,
     /// Shadow copies: the volumes as they were, those of one volume together, the oldest first.
     pub snapshots: Vec<Snapshot>,
+    /// Which of its volumes were encrypted, and what opened them.
+    pub unlocked: Vec<Unlocked>,
     /// What could not be understood: damaged partition tables, unknown file systems.
     pub losses: Vec<EvidenceLoss>,
 }

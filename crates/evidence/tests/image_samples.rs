@@ -175,14 +175,18 @@ fn absurd_sizes_end() {
     );
 }
 
+/// A local header of a zip archive, with the member that AFF4 containers begin with.
+const AFF4: &[u8] =
+    b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x15\0\0\0container.description";
+
 #[test]
 fn what_is_not_read_is_refused_by_name() {
     for (head, word) in [
-        (&b"EVF2\r\n\x81\0"[..], "Ex01"),
-        (b"LVF\x09\r\n\xff\0", "L01"),
+        (&b"LVF\x09\r\n\xff\0"[..], "L01"),
         (b"COWD", "COWD"),
         (b"AFF10\r\n\0", "AFF"),
         (b"QFI\xfb\0\0\0\x01", "QCOW"),
+        (AFF4, "export it as raw or E01"),
     ] {
         let mut bytes = head.to_vec();
         bytes.resize(4096, 0);

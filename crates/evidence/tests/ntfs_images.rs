@@ -31,7 +31,10 @@ fn every_volume_is_as_expected() {
         let path = image["path"].as_str().expect("a path");
         let unpacked = scelle_testkit::image(&corpus, image);
         for map in [false, true] {
-            let options = scelle_evidence::OpenOptions { map };
+            let options = scelle_evidence::OpenOptions {
+                map,
+                ..Default::default()
+            };
             let evidence = scelle_evidence::open(unpacked.path(), &options).expect("an image");
             let offset = image["volume_byte_offset"].as_u64().expect("an offset");
             let volume = evidence.volumes.iter().find(|v| v.info().offset == offset);

@@ -397,6 +397,7 @@ fn snapshots_of(volume: Vec<u8>) -> Evidence {
         name: "made up".into(),
         volumes: Vec::new(),
         snapshots,
+        unlocked: Vec::new(),
         losses: losses.collect(),
     }
 }

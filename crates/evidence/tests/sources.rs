@@ -235,7 +235,14 @@ fn what_is_no_image_is_one_file() {
         let path = folder.path().join(name);
         fs::write(&path, &bytes).expect("room");
         for map in [false, true] {
-            let evidence = open(&path, &OpenOptions { map }).expect("a file");
+            let evidence = open(
+                &path,
+                &OpenOptions {
+                    map,
+                    ..OpenOptions::default()
+                },
+            )
+            .expect("a file");
             assert_eq!(ids(&evidence), ["file"], "{name}");
             assert_eq!(&*evidence.name, name);
             let volume = &evidence.volumes[0];
@@ -280,7 +287,14 @@ fn what_can_t_be_opened_says_why() {
 fn a_folder_is_a_volume() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("x"), b"y").expect("room");
-    let evidence = open(folder.path(), &OpenOptions { map: true }).expect("a folder");
+    let evidence = open(
+        folder.path(),
+        &OpenOptions {
+            map: true,
+            ..OpenOptions::default()
+        },
+    )
+    .expect("a folder");
     assert_eq!(ids(&evidence), ["folder"]);
     assert_eq!(evidence.volumes[0].info().kind, VolumeKind::Folder);
 }

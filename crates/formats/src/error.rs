@@ -42,6 +42,14 @@ pub enum ReadError {
         /// Which way (`LZNT1 compression`, `EFS`).
         what: &'static str,
     },
+    /// The bytes are encrypted, and nothing that was given opens them.
+    #[error("{what} is encrypted: {needs}")]
+    Locked {
+        /// What is encrypted.
+        what: &'static str,
+        /// What would open it.
+        needs: String,
+    },
     /// No such stream or file.
     #[error("{what} does not exist")]
     Absent {
@@ -67,6 +75,7 @@ impl From<ReadError> for io::Error {
             ReadError::Short { .. } => Self::new(io::ErrorKind::UnexpectedEof, error),
             ReadError::Absent { .. } => Self::new(io::ErrorKind::NotFound, error),
             ReadError::Unsupported { .. } => Self::new(io::ErrorKind::Unsupported, error),
+            ReadError::Locked { .. } => Self::new(io::ErrorKind::PermissionDenied, error),
             ReadError::Damaged { .. } => Self::new(io::ErrorKind::InvalidData, error),
         }
     }

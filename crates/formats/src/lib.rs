@@ -4,6 +4,7 @@
 //! writes no log. It gets bytes and their offset, so every position it reports can be found
 //! again. Hostile bytes give an error or a smaller result, never a panic.
 
+pub mod bitlocker;
 pub mod codec;
 mod cursor;
 mod digest;

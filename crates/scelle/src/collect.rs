@@ -12,13 +12,13 @@ use std::{
 
 use jiff::Timestamp;
 use scelle_bundle::{
-    BundleWriter, Collection, CollectionLoss, Compression, Deployment, Encrypted, Listener,
-    Options, Output, PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool,
+    BundleWriter, Collection, CollectionLoss, Compression, Deployment, Encrypted, EncryptionRecord,
+    Listener, Options, Output, PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool,
     VolumeRecord,
 };
 use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
 use scelle_event::{Coverage, EvidencePath, Tlp};
-use scelle_evidence::{Entry, EvidenceLoss, Volume, VolumeKind};
+use scelle_evidence::{Entry, EvidenceLoss, Unlocked, Volume, VolumeKind};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
 
 use crate::{
@@ -501,7 +501,7 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
             .into_iter()
             .collect(),
         volumes: volumes
-            .map(|volume| volume_record(volume.as_ref()))
+            .map(|volume| volume_record(volume.as_ref(), &source.evidence().unlocked))
             .collect(),
         deployment: order.prepared.as_ref().map(|one| one.deployment.clone()),
         ..Collection::default()
@@ -514,8 +514,10 @@ pub(crate) fn plan_hash(plan: &Plan) -> String {
     hex(&scelle_formats::Digests::of(&text).blake3)
 }
 
-fn volume_record(volume: &dyn Volume) -> VolumeRecord {
+fn volume_record(volume: &dyn Volume, unlocked: &[Unlocked]) -> VolumeRecord {
     let info = volume.info();
+    // A snapshot was opened with its volume.
+    let unlocked = unlocked.iter().find(|one| *one.volume == *info.base_id());
     VolumeRecord {
         id: info.id.to_string(),
         kind: kind_name(volume).to_owned(),
@@ -525,6 +527,13 @@ fn volume_record(volume: &dyn Volume) -> VolumeRecord {
         cluster_bytes: info.cluster_bytes,
         drive_letters: Vec::new(),
         device: None,
+        encryption: unlocked.map(|one| EncryptionRecord {
+            kind: "bitlocker".to_owned(),
+            method: one.method.to_owned(),
+            volume_guid: one.guid.clone(),
+            protector: one.protector.to_owned(),
+            protector_guid: one.protector_guid.clone(),
+        }),
     }
 }
 

@@ -81,6 +81,7 @@ impl Source {
                 name: bundle.payload.as_str().into(),
                 volumes: bundle.volumes(),
                 snapshots: Vec::new(),
+                unlocked: Vec::new(),
                 losses: Vec::new(),
             },
             bundle: Some(BundleFacts {

@@ -1,7 +1,9 @@
 //! Development only: corpus, samples, golden files.
 
+pub mod bitlocker;
 mod corpus;
 mod evtx;
+mod ex01;
 mod golden;
 mod index;
 mod log;
@@ -23,6 +25,7 @@ mod volume;
 
 pub use corpus::{Corpus, unpack};
 pub use evtx::{EvtxEvent, EvtxLog, EvtxNode, EvtxRecord, EvtxValue, seal_evtx_chunk};
+pub use ex01::Ex01;
 pub use golden::compare_golden;
 pub use index::{IndexEntry, index_record};
 pub use log::{LogChange, LogFile};

@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, Result};
 use scelle::{
     evidence::FileId,
-    formats::{RangeKind, ReadAt, ReadAtExt},
+    formats::{RangeKind, ReadAt, ReadAtExt, ReadError},
 };
 
-use crate::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
+use crate::{AtMostArgs, Exit, Inputs, OpenArgs, Terminal};
 
 /// Bytes that are handed on in one piece.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -47,7 +47,7 @@ pub struct Args {
     #[command(flatten)]
     limit: AtMostArgs,
     #[command(flatten)]
-    key: KeyArgs,
+    open: OpenArgs,
 }
 
 /// `ENTRY-SEQUENCE`.
@@ -100,9 +100,14 @@ impl FromStr for OffsetAndLength {
 /// # Errors
 /// Where the source or the stream can't be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = args.key.open(&args.source)?;
+    let source = args.open.open(&args.source)?;
     let inputs = Inputs::source(&args.source, &source);
     let label = args.limit.carry(&inputs)?;
+    for loss in &source.evidence().losses {
+        if let ReadError::Locked { .. } = loss.error {
+            terminal.warn(scelle::show_loss(None, loss));
+        }
+    }
     let (id, stream) = match args.deleted {
         None => source.stream(&args.stream)?,
         Some(DeletedId(entry)) => {

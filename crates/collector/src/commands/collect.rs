@@ -21,7 +21,7 @@ use scelle_incident::{Incident, Language};
 use serde_json::json;
 
 use crate::{
-    Exit, Inputs, KeyArgs, RecipientArgs, StateArgs, Terminal, Tone,
+    Exit, Inputs, OpenArgs, RecipientArgs, StateArgs, Terminal, Tone,
     output::{refuse_existing, refuse_on_source},
 };
 
@@ -118,9 +118,9 @@ pub struct Choices {
     /// Whom it is encrypted for.
     #[command(flatten)]
     pub recipients: RecipientArgs,
-    /// What opens a source that is an encrypted bundle.
+    /// What opens a source of which something is encrypted.
     #[command(flatten)]
-    pub key: KeyArgs,
+    pub open: OpenArgs,
 }
 
 /// How evidence is compressed.
@@ -276,7 +276,7 @@ impl Choices {
     /// # Errors
     /// Where it can't be opened.
     pub fn open(&self, source: &Path) -> Result<Source> {
-        let source = self.key.open(source)?;
+        let source = self.open.open(source)?;
         Ok(if self.shadow_copies {
             source.with_shadow_copies()
         } else {

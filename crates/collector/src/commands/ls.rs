@@ -14,12 +14,12 @@ use scelle::{
         traces::{Trace, traces},
     },
     event::{EvidencePath, Moment, Precision, StreamId, Tlp, UtcNanos},
-    evidence::{Entry, EntryKind, Snapshot, StreamInfo, StreamState, Volume, VolumeKind},
+    evidence::{Entry, EntryKind, Snapshot, StreamInfo, StreamState, Unlocked, Volume, VolumeKind},
 };
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
+use crate::{AtMostArgs, Exit, Inputs, OpenArgs, Terminal};
 
 /// List the streams of a bundle, a disk image, a volume or a folder
 #[derive(clap::Args, Debug)]
@@ -54,7 +54,7 @@ pub struct Args {
     #[command(flatten)]
     limit: AtMostArgs,
     #[command(flatten)]
-    key: KeyArgs,
+    open: OpenArgs,
 }
 
 #[derive(Serialize)]
@@ -97,7 +97,7 @@ struct Times {
 /// # Errors
 /// Where the source can't be opened, or the pattern makes no sense.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = args.key.open(&args.source)?;
+    let source = args.open.open(&args.source)?;
     let inputs = Inputs::source(&args.source, &source);
     let label = args.limit.carry(&inputs)?;
     if !terminal.json {
@@ -113,6 +113,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     for loss in &source.evidence().losses {
         terminal.warn(scelle::show_loss(None, loss));
         lost += 1;
+    }
+    for one in &source.evidence().unlocked {
+        terminal.note(unlocked(one));
     }
     let progress = Progress::default();
     progress.begin("listing", 0, 0);
@@ -186,6 +189,16 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         ));
     }
     Ok(Exit::with_losses(lost > 0))
+}
+
+/// What opened a volume.
+fn unlocked(one: &Unlocked) -> String {
+    let guid = one.protector_guid.as_deref();
+    let guid = guid.map(|guid| format!(" {guid}")).unwrap_or_default();
+    format!(
+        "{} lies in the BitLocker volume {} ({}), opened by {}{guid}",
+        one.volume, one.guid, one.method, one.protector
+    )
 }
 
 /// Shows that there is a shadow copy.

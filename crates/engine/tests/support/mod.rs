@@ -77,6 +77,7 @@ pub(crate) fn evidence(volume: Memory) -> Evidence {
         name: "memory".into(),
         volumes: vec![Arc::new(volume)],
         snapshots: Vec::new(),
+        unlocked: Vec::new(),
         losses: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod cache;
 mod ewf;
+mod ewf2;
 pub(crate) mod mapped;
 mod qcow2;
 mod sums;
@@ -44,6 +45,8 @@ pub enum ImageKind {
     Raw,
     /// Expert Witness, version 1: E01, S01.
     Ewf,
+    /// Expert Witness, version 2: Ex01.
+    Ewf2,
     /// Virtual PC and Hyper-V, version 1.
     Vhd,
     /// Hyper-V, version 2.
@@ -59,6 +62,7 @@ impl fmt::Display for ImageKind {
         f.write_str(match self {
             Self::Raw => "raw",
             Self::Ewf => "ewf",
+            Self::Ewf2 => "ewf2",
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
             Self::Vmdk => "vmdk",
@@ -236,6 +240,9 @@ impl Opening<'_> {
         let opened = if head.starts_with(ewf::SIGNATURE) {
             let layout = ewf::Ewf::open(self)?;
             (ImageKind::Ewf, self.mapped(layout))
+        } else if head.starts_with(ewf2::SIGNATURE) {
+            let layout = ewf2::Ewf2::open(self)?;
+            (ImageKind::Ewf2, self.mapped(layout))
         } else if head.starts_with(vhdx::SIGNATURE) {
             (ImageKind::Vhdx, vhdx::open(self)?)
         } else if head.starts_with(qcow2::SIGNATURE) {
@@ -262,16 +269,16 @@ impl Opening<'_> {
     }
 }
 
+/// What an AFF4 container begins with, one or the other.
+const AFF4_MEMBERS: [&[u8]; 2] = [b"container.description", b"information.turtle"];
+
 /// Images that are known and not read.
 fn unsupported(head: &[u8]) -> Option<&'static str> {
-    let zip_name = || {
-        head.starts_with(b"PK\x03\x04")
-            .then(|| head.get(30..))
-            .flatten()
+    let is_aff4 = || {
+        let name = head.get(30..).filter(|_| head.starts_with(b"PK\x03\x04"));
+        name.is_some_and(|name| AFF4_MEMBERS.iter().any(|member| name.starts_with(member)))
     };
-    if head.starts_with(b"EVF2\r\n\x81\0") {
-        Some("an Ex01 image (EWF, version 2)")
-    } else if head.starts_with(b"LVF\x09\r\n\xff\0") || head.starts_with(b"LEF2\r\n\x81\0") {
+    if head.starts_with(b"LVF\x09\r\n\xff\0") || head.starts_with(b"LEF2\r\n\x81\0") {
         Some("a logical EWF image (L01, Lx01)")
     } else if head.starts_with(b"COWD") {
         Some("a sparse VMDK of ESX (COWD)")
@@ -279,8 +286,8 @@ fn unsupported(head: &[u8]) -> Option<&'static str> {
         Some("a sparse VMDK of vSphere (seSparse)")
     } else if head.starts_with(b"QFI\xfb\0\0\0\x01") {
         Some("an image of QCOW, version 1")
-    } else if zip_name().is_some_and(|name| name.starts_with(b"container.description")) {
-        Some("an AFF4 image")
+    } else if is_aff4() {
+        Some("an AFF4 image (export it as raw or E01 with the tool that made it, and name that)")
     } else if head.starts_with(b"AFF10\r\n\0") {
         Some("an AFF image, version 1")
     } else {

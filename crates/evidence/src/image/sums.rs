@@ -1,8 +1,8 @@
 //! Checksums and inflation that image formats share.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io::Read as _};
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Decompress, FlushDecompress, Status, bufread::ZlibDecoder};
 use scelle_formats::ReadError;
 
 /// Adler-32 (RFC 1950, 8.2), of bytes that follow those whose sum is `sum`; 1 to begin with.
@@ -84,6 +84,25 @@ pub(super) fn inflate(
         out.truncate(bytes);
         Ok(out)
     })
+}
+
+/// Inflates a zlib stream to its end, or to `most` bytes.
+pub(super) fn inflate_up_to(
+    what: &'static str,
+    offset: u64,
+    packed: &[u8],
+    most: usize,
+) -> Result<Vec<u8>, ReadError> {
+    let mut out = Vec::new();
+    ZlibDecoder::new(packed)
+        .take(most as u64)
+        .read_to_end(&mut out)
+        .map_err(|error| ReadError::Damaged {
+            what,
+            offset,
+            why: format!("it does not inflate: {error}"),
+        })?;
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use scelle::{
     event::{EvidencePath, Tlp},
     evidence::VolumeKind,
 };
-use scelle_collector::{AtMostArgs, Exit, Inputs, KeyArgs, Terminal};
+use scelle_collector::{AtMostArgs, Exit, Inputs, OpenArgs, Terminal};
 use serde_json::{Value, json};
 
 /// Tell all that an NTFS volume says of one file, in order, with what contradicts it
@@ -34,12 +34,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     limit: AtMostArgs,
     #[command(flatten)]
-    key: KeyArgs,
+    open: OpenArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
-    let source = args.key.open(&args.source)?;
+    let source = args.open.open(&args.source)?;
     let inputs = Inputs::source(&args.source, &source);
     let label = args.limit.carry(&inputs)?;
     inputs.tell(&label, terminal);
@@ -51,6 +51,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
     };
     let (mut volumes, mut events, mut losses) = (0, 0, 0);
+    for loss in &source.evidence().losses {
+        terminal.warn(scelle::show_loss(None, loss));
+        losses += 1;
+    }
     for volume in &source.evidence().volumes {
         if volume.info().kind != VolumeKind::Ntfs {
             continue;

@@ -15,7 +15,7 @@ use scelle::{
     evidence::OpenOptions,
     timeline::{BodyFile, Format, Metadata, Options, Output, Summary, Zone},
 };
-use scelle_collector::{Exit, Inputs, KeyArgs, LabelArgs, RecipientArgs, Terminal};
+use scelle_collector::{Exit, Inputs, LabelArgs, OpenArgs, RecipientArgs, Terminal};
 use serde_json::json;
 
 use super::artefacts::find;
@@ -83,7 +83,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     recipients: RecipientArgs,
     #[command(flatten)]
-    key: KeyArgs,
+    open: OpenArgs,
 }
 
 /// The forms of a timeline.
@@ -140,7 +140,13 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .sources
         .iter()
         .map(|path| {
-            let source = args.key.open_with(path, &OpenOptions { map: true })?;
+            let source = args.open.open_with(
+                path,
+                &OpenOptions {
+                    map: true,
+                    ..OpenOptions::default()
+                },
+            )?;
             Ok(if args.shadow_copies {
                 source.with_shadow_copies()
             } else {
@@ -457,7 +463,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let made = |spill: Option<PathBuf>, name: &str| {
             // The rows of the first source are packed when those of the second come.
-            let open = || scelle::open_with(Path::new(sample), &OpenOptions { map: true });
+            let open = || {
+                scelle::open_with(
+                    Path::new(sample),
+                    &OpenOptions {
+                        map: true,
+                        ..OpenOptions::default()
+                    },
+                )
+            };
             let sources = [(); 2].map(|()| open().expect("a sample"));
             let options = Options {
                 memory_bytes: 0,
