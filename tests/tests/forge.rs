@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use scelle_testkit::ObjectStore;
 use support::{Ran, collector, only, run, run_scelle, text, windows_folder};
 
 fn team() -> PathBuf {
@@ -140,6 +141,37 @@ fn a_prepared_collector_asks_nothing_and_is_vouched_for() {
         bundles.iter().filter(|name| name.ends_with(".pgp")).count(),
         2
     );
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_delivers() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let forged = forge("FOLDER/evidence", &["--profile", "everything"]);
+    let mut command = Command::new(forged.at("forged"));
+    command
+        .env("AWS_ACCESS_KEY_ID", &server.access)
+        .env("AWS_SECRET_ACCESS_KEY", &server.secret)
+        .env("AWS_ENDPOINT_URL_S3", server.endpoint());
+    let told = run(command, ["--out", "s3://vault/case-42/", "--json"])
+        .ended(0)
+        .json();
+    let address = told["bundle"].as_str().expect("an address");
+    let key = address.strip_prefix("s3://vault/").expect("its place");
+    assert!(key.starts_with("case-42/case-42-run-"), "{key}");
+    assert_eq!(told["receipt"]["root"]["root"], told["root"]);
+    assert!(
+        told["receipt_file"]
+            .as_str()
+            .is_some_and(|path| Path::new(path).exists())
+    );
+    let bundle = forged.at("stored.pgp");
+    fs::write(&bundle, server.object(key).expect("there")).expect("written");
+    let secret = text(&team().with_file_name("example.key.asc"));
+    let trust = forged.at("case-42.cert.asc");
+    run_scelle(["verify", &bundle, "--key", &secret, "--trust", &trust]).ended(0);
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -3,12 +3,14 @@
 //! One module a command, each with its options (`Args`) and what it does (`run`).
 
 pub mod commands;
+pub mod delivery;
 mod keys;
 mod labels;
 pub mod output;
 pub mod terminal;
 mod unlock;
 
+pub use delivery::{AwayArgs, DeliveryArgs};
 pub use keys::{KeyArgs, RecipientArgs};
 pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};
 pub use terminal::{Common, Exit, Terminal, Tone};

@@ -6,7 +6,7 @@ use clap::Parser;
 use scelle::Prepared;
 use scelle_collector::{
     Common, Exit, Terminal,
-    commands::{cat, collect, hash, ls, prepared, profiles, salvage, verify},
+    commands::{cat, collect, deliver, hash, ls, prepared, profiles, salvage, verify},
     terminal,
 };
 
@@ -34,6 +34,7 @@ enum Command {
 enum Other {
     Profiles(profiles::Args),
     Salvage(salvage::Args),
+    Deliver(deliver::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -98,6 +99,7 @@ impl Other {
         match self {
             Self::Profiles(args) => profiles::run(&args, terminal),
             Self::Salvage(args) => salvage::run(&args, terminal),
+            Self::Deliver(args) => deliver::run(&args, terminal),
             Self::Verify(args) => verify::run(&args, terminal),
             Self::Ls(args) => ls::run(&args, terminal),
             Self::Cat(args) => cat::run(&args, terminal),

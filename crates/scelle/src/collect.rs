@@ -226,6 +226,21 @@ pub fn collect(
     }
 }
 
+/// Collects into any output: as [`collect`], for whoever carries the bytes on. The output is given back; what it
+/// makes of them is its own affair.
+///
+/// # Errors
+/// Where the bundle can't be written or sealed.
+pub fn collect_into<W: Output + 'static>(
+    source: &Source,
+    plan: &Plan,
+    order: Order,
+    out: W,
+    progress: &Progress,
+) -> Result<(Collected, W), CollectError> {
+    Ok(write(source, plan, order, out, None, progress)?)
+}
+
 fn write<W: Output + 'static>(
     source: &Source,
     plan: &Plan,

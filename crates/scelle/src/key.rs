@@ -54,7 +54,10 @@ pub(crate) fn ciphertext(path: &Path) -> Result<Option<Ciphertext>, Error> {
 }
 
 /// Whether a file begins as an encrypted bundle does.
-pub(crate) fn is_ciphertext(path: &Path) -> Result<bool, Error> {
+///
+/// # Errors
+/// Where it can't be read.
+pub fn is_ciphertext(path: &Path) -> Result<bool, Error> {
     let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
     if !is_file {
         return Ok(false);

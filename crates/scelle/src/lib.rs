@@ -69,9 +69,10 @@ pub use scelle_timeline as timeline;
 #[cfg(feature = "timeline")]
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
 pub use collect::{
-    CollectError, Collected, Destination, Order, PreparedRun, collect, recipient, run_key,
+    CollectError, Collected, Destination, Order, PreparedRun, collect, collect_into, recipient,
+    run_key,
 };
-pub use key::ReadKey;
+pub use key::{ReadKey, is_ciphertext};
 pub use label::claimed_label;
 pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,

@@ -15,6 +15,7 @@ fn help_names_every_command() {
         "triage",
         "collect",
         "profiles",
+        "deliver",
         "verify",
         "ls",
         "cat",

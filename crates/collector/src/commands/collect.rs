@@ -20,8 +20,10 @@ use scelle::{
 use scelle_incident::{Incident, Language};
 use serde_json::json;
 
+use super::away::{Asked, Away};
 use crate::{
-    Exit, Inputs, OpenArgs, RecipientArgs, StateArgs, Terminal, Tone,
+    AwayArgs, Exit, Inputs, OpenArgs, RecipientArgs, StateArgs, Terminal, Tone,
+    delivery::address,
     output::{refuse_existing, refuse_on_source},
 };
 
@@ -43,6 +45,7 @@ Examples:
   collect --source disk.raw --tlp amber --out /mnt/usb --resume    go on after a cut
   collect --source folder --profile everything,team.toml --max-size 20GiB --tlp green --out .
   collect --source disk.raw --tlp red --out . --recipient cert.asc --fingerprint 0123…  encrypted
+  collect --source disk.raw --tlp red --out s3://vault/ --recipient cert.asc --fingerprint 0123…
 
 Write down the root hash that is shown at the end: `verify --root` compares it.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
@@ -51,8 +54,8 @@ pub struct Args {
     // Required, but not of a collector that is given another command.
     #[arg(long, value_name = "PATH", required = true)]
     source: Option<PathBuf>,
-    /// Where the bundle goes: a folder, a file, or `-` [default: the executable's folder]
-    #[arg(long, value_name = "DIR|FILE|-")]
+    /// Where the bundle goes: a folder, a file, `-`, or a store [default: the executable's folder]
+    #[arg(long, value_name = "DIR|FILE|-|URL")]
     out: Option<PathBuf>,
     /// Go on with a collection that was cut off, with the options that it was begun with
     #[arg(long, conflicts_with_all = ["dry_run", "force"])]
@@ -65,6 +68,8 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     choices: Choices,
+    #[command(flatten)]
+    away: AwayArgs,
 }
 
 /// What is collected, and how it is sealed; `triage` has the same options.
@@ -154,6 +159,19 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
     let source = args.choices.open(source_path)?;
+    if let Some(address) = address(args.out.as_deref())? {
+        refuse_freer(&source, source_path, tlp)?;
+        let is_encrypted = !recipients.is_empty();
+        let name = file_name(&bundle_name(source_path), is_encrypted);
+        let force = args.choices.force;
+        let asked = Asked {
+            away: Away::new(address, &args.away, &name, is_encrypted, force)?,
+            choices: &args.choices,
+            course: args.course(),
+        };
+        return asked.collect(&source, source_path, profile, tlp, recipients, terminal);
+    }
+    args.away.check_unused()?;
     let to_stdout = args.out.as_deref() == Some(Path::new("-"));
     let out = match &args.out {
         Some(out) => out.clone(),
@@ -181,14 +199,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         args.choices.seal_key()?,
         recipients,
         &args.choices,
-        Course {
-            resume: args.resume,
-            checkpoint_bytes: args.checkpoint_bytes,
-        },
+        args.course(),
         terminal,
     )?;
     tell(&collected, tlp, terminal, to_stdout)?;
     Ok(Exit::with_losses(collected.losses > 0))
+}
+
+impl Args {
+    fn course(&self) -> Course {
+        Course {
+            resume: self.resume,
+            checkpoint_bytes: self.checkpoint_bytes,
+        }
+    }
 }
 
 /// How a collection runs.
@@ -221,6 +245,50 @@ pub fn collect(
     course: Course,
     terminal: &Terminal,
 ) -> Result<Collected> {
+    let write = |plan: &Plan, order, progress: &Progress| {
+        Ok(match destination {
+            Destination::File { path, .. } if course.resume => {
+                scelle::resume(source, plan, order, &path, progress)?
+            }
+            destination => scelle::collect(source, plan, order, destination, progress)?,
+        })
+    };
+    collect_with(
+        source,
+        source_path,
+        profile,
+        tlp,
+        name,
+        key,
+        recipients,
+        choices,
+        course,
+        terminal,
+        write,
+    )
+}
+
+/// Plans, has `write` collect, and tells what is odd.
+///
+/// # Errors
+/// Where the bundle can't be written.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one choice of the command line"
+)]
+pub(crate) fn collect_with(
+    source: &Source,
+    source_path: &Path,
+    profile: Profile,
+    tlp: Tlp,
+    name: String,
+    key: Option<SealKey>,
+    recipients: Vec<Recipient>,
+    choices: &Choices,
+    course: Course,
+    terminal: &Terminal,
+    write: impl FnOnce(&Plan, Order, &Progress) -> Result<Collected>,
+) -> Result<Collected> {
     refuse_freer(source, source_path, tlp)?;
     let incident = choices.incident(tlp, terminal)?;
     let progress = Progress::default();
@@ -240,12 +308,7 @@ pub fn collect(
             prepared: None,
             timestamp: choices.timestamp.clone(),
         };
-        Ok(match destination {
-            Destination::File { path, .. } if course.resume => {
-                scelle::resume(source, &plan, order, &path, &progress)?
-            }
-            destination => scelle::collect(source, &plan, order, destination, &progress)?,
-        })
+        write(&plan, order, &progress)
     })?;
     if let Some(Err(what)) = &collected.stamp {
         terminal.warn(format!("there is no time-stamp: {what}"));
@@ -393,11 +456,16 @@ pub fn bundle_path(out: &Path, source: &Path, encrypted: bool) -> PathBuf {
         .to_string_lossy()
         .ends_with(['/', std::path::MAIN_SEPARATOR]);
     if out.is_dir() || ends_in_separator {
-        let ending = if encrypted { ENCRYPTED_ENDING } else { "" };
-        out.join(format!("{}{BUNDLE_ENDING}{ending}", bundle_name(source)))
+        out.join(file_name(&bundle_name(source), encrypted))
     } else {
         out.to_owned()
     }
+}
+
+/// The file of a bundle of that name.
+pub(crate) fn file_name(name: &str, encrypted: bool) -> String {
+    let ending = if encrypted { ENCRYPTED_ENDING } else { "" };
+    format!("{name}{BUNDLE_ENDING}{ending}")
 }
 
 /// A bundle's name: what its file is named after, without what a folder's name can't have.

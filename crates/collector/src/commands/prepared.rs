@@ -2,24 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use scelle::{
     Destination, Order, Prepared,
     engine::{Plan, Progress, profile::show_size},
 };
 
-use super::collect::{BUNDLE_ENDING, ENCRYPTED_ENDING, executable_folder, tell};
+use super::{
+    away::Away,
+    collect::{executable_folder, file_name, tell},
+};
 use crate::{
-    Exit, Terminal, Tone,
+    AwayArgs, Exit, Terminal, Tone,
+    delivery::address,
     output::{refuse_existing, refuse_on_source},
 };
 
 /// What may be said to a prepared collector; all else stands in its plan.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where the bundle goes: a folder or a file [default: this program's folder]
-    #[arg(long, value_name = "DIR|FILE")]
+    /// Where the bundle goes: a folder, a file or a store [default: this program's folder]
+    #[arg(long, value_name = "DIR|FILE|URL")]
     out: Option<PathBuf>,
     /// Go on with a collection that was cut off; --out names its file
     #[arg(long, requires = "out")]
@@ -27,6 +31,8 @@ pub struct Args {
     /// Show what it would do, and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    away: AwayArgs,
 }
 
 /// Runs the plan.
@@ -38,33 +44,46 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     let tlp = plan.label()?;
     let (key, said) = prepared.begin()?;
     let name = format!("{}-run-{}", plain(&plan.case), said.deployment.run);
+    let is_encrypted = !plan.recipients.is_empty();
+    let file = file_name(&name, is_encrypted);
+    let away = match address(args.out.as_deref())? {
+        Some(_) if args.resume => bail!("what a store has can't be gone on with: run it again"),
+        Some(address) => Some(Away::new(address, &args.away, &file, is_encrypted, false)?),
+        None => None,
+    };
     let out = match &args.out {
         Some(out) => out.clone(),
         None => executable_folder()?,
     };
-    let path = if out.is_dir() {
-        let ending = if plan.recipients.is_empty() {
-            ""
-        } else {
-            ENCRYPTED_ENDING
-        };
-        out.join(format!("{name}{BUNDLE_ENDING}{ending}"))
-    } else {
-        out
+    let path = match &away {
+        Some(away) => away.address.to_string().into(),
+        None if out.is_dir() => out.join(file),
+        None => out,
     };
     let source_path = Path::new(&plan.source);
     announce(prepared, &path, terminal);
     if args.dry_run {
         return Ok(Exit::COMPLETE);
     }
-    refuse_existing(&path, false)?;
-    if !plan.allow_source_volume {
-        refuse_on_source(source_path, &path)
-            .context("run this program from another disk, or name a folder on one with --out")?;
+    let outputs: Vec<_> = match &away {
+        Some(away) => away.outputs().collect(),
+        None => vec![&path],
+    };
+    for output in outputs {
+        refuse_existing(output, false)?;
+        if !plan.allow_source_volume {
+            refuse_on_source(source_path, output).context(
+                "run this program from another disk, or name a folder on one with --out",
+            )?;
+        }
     }
+    let outgoing = match &away {
+        Some(away) => Some(away.begin(terminal)?),
+        None => args.away.check_unused().map(|()| None)?,
+    };
     let source = scelle::open(source_path)?;
     let progress = Progress::default();
-    let collected = terminal.watch(&progress, || -> Result<_> {
+    let (collected, ended) = terminal.watch(&progress, || -> Result<_> {
         let profile = plan.profile.clone();
         let planned = Plan::new(source.evidence(), profile, plan.limits, &progress);
         let order = Order {
@@ -75,16 +94,27 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
             timestamp: plan.timestamp.as_deref().map(str::parse).transpose()?,
             ..Order::new(name, tlp, plan.source.clone())
         };
-        Ok(if args.resume {
+        if let (Some(away), Some(out)) = (&away, outgoing) {
+            let (collected, ended) = away.write(out, &source, &planned, order, &progress)?;
+            return Ok((collected, Some(ended)));
+        }
+        let collected = if args.resume {
             scelle::resume(&source, &planned, order, &path, &progress)?
         } else {
             let destination = Destination::File { path, force: false };
             scelle::collect(&source, &planned, order, destination, &progress)?
-        })
+        };
+        Ok((collected, None))
     })?;
-    tell(&collected, tlp, terminal, false)?;
+    let exit = match (&away, &ended) {
+        (Some(away), Some(ended)) => away.tell(collected, ended, tlp, terminal)?,
+        _ => {
+            tell(&collected, tlp, terminal, false)?;
+            Exit::with_losses(collected.losses > 0)
+        }
+    };
     terminal.note("write the root down and tell it to whoever gave you this program");
-    Ok(Exit::with_losses(collected.losses > 0))
+    Ok(exit)
 }
 
 /// Says what is about to be done.

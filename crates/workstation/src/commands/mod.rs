@@ -18,16 +18,17 @@ mod verify_image;
 use anyhow::Result;
 use scelle_collector::{
     Exit, Terminal,
-    commands::{cat, collect, hash, ls, profiles, salvage, verify},
+    commands::{cat, collect, deliver, hash, ls, profiles, salvage, verify},
 };
 
 /// What the program can do.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     Triage(triage::Args),
-    Collect(collect::Args),
+    Collect(Box<collect::Args>),
     Profiles(profiles::Args),
     Salvage(salvage::Args),
+    Deliver(deliver::Args),
     Verify(verify::Args),
     VerifyImage(verify_image::Args),
     Ls(ls::Args),
@@ -61,6 +62,7 @@ impl Command {
             Self::Collect(args) => collect::run(&args, terminal),
             Self::Profiles(args) => profiles::run(&args, terminal),
             Self::Salvage(args) => salvage::run(&args, terminal),
+            Self::Deliver(args) => deliver::run(&args, terminal),
             Self::Verify(args) => verify::run(&args, terminal),
             Self::VerifyImage(args) => verify_image::run(&args, terminal),
             Self::Ls(args) => ls::run(&args, terminal),

@@ -1,0 +1,240 @@
+//! `--out s3://…` and `--out sftp://…`: a bundle that goes to a store while it is made, and is not
+//! stored here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use scelle::{
+    Collected, Order, Recipient, Source,
+    engine::{Plan, Profile, Progress, profile::show_size},
+    event::Tlp,
+};
+use scelle_deliver::{Address, Delivery, Ended, Receipt, Rest, Root, StreamOptions};
+use serde_json::json;
+
+use super::collect::{
+    Choices, Course, bundle_name, collect_with, describe, executable_folder, object, show_losses,
+};
+use crate::{
+    AwayArgs, Exit, Terminal,
+    delivery::{self, Outgoing, keep_receipt, rest_path},
+};
+
+/// A bundle that goes away.
+pub(super) struct Away<'a> {
+    pub(super) address: Address,
+    args: &'a AwayArgs,
+    receipt: PathBuf,
+    fallback: Option<PathBuf>,
+    force: bool,
+}
+
+impl<'a> Away<'a> {
+    /// One that goes to an address; to `file_name` in it, where it is a folder's.
+    ///
+    /// # Errors
+    /// Where it would go in clear, and that was not asked for.
+    pub(super) fn new(
+        address: Address,
+        args: &'a AwayArgs,
+        file_name: &str,
+        is_encrypted: bool,
+        force: bool,
+    ) -> Result<Self> {
+        args.delivery.check_clear(is_encrypted)?;
+        let address = address.with_file_name(file_name);
+        let name = address.file_name().unwrap_or(file_name);
+        let place = executable_folder().unwrap_or_else(|_| PathBuf::from("."));
+        Ok(Self {
+            receipt: args.delivery.receipt_path(&place.join(name)),
+            fallback: args.fallback.as_deref().map(|path| rest_path(path, name)),
+            address,
+            args,
+            force,
+        })
+    }
+
+    /// What may be written here.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
+        self.fallback.iter().chain([&self.receipt])
+    }
+
+    /// Begins to deliver.
+    ///
+    /// # Errors
+    /// Where the store refuses, or can't be reached and there is no fallback.
+    pub(super) fn begin(&self, terminal: &Terminal) -> Result<Outgoing> {
+        let delivery = &self.args.delivery;
+        let store = delivery.store(self.address.clone(), self.force)?;
+        let options = StreamOptions {
+            sizes: delivery.sizes(),
+            retry: delivery.retry(terminal),
+            fallback: self.fallback.clone(),
+        };
+        Ok(Outgoing(Delivery::begin(store, options)?))
+    }
+
+    /// Collects into a delivery, and ends it.
+    ///
+    /// # Errors
+    /// Where the bundle can't be sealed, or neither delivered nor kept.
+    pub(super) fn write(
+        &self,
+        out: Outgoing,
+        source: &Source,
+        plan: &Plan,
+        order: Order,
+        progress: &Progress,
+    ) -> Result<(Collected, Ended)> {
+        let (collected, out) = scelle::collect_into(source, plan, order, out, progress)
+            .with_context(|| format!("what {} has of the bundle is not whole", self.address))?;
+        progress.begin("delivering", 0, 0);
+        let ended = out.0.finish(Some(Root {
+            root: collected.root.clone(),
+            from: "sealed in this run".into(),
+        }))?;
+        Ok((collected, ended))
+    }
+
+    /// Writes the receipt, and tells what was collected and delivered.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub(super) fn tell(
+        &self,
+        mut collected: Collected,
+        ended: &Ended,
+        tlp: Tlp,
+        terminal: &Terminal,
+    ) -> Result<Exit> {
+        show_losses(&collected.shown_losses, collected.losses, terminal);
+        match ended {
+            Ended::Delivered(receipt) => {
+                collected.path = Some(receipt.to.clone().into());
+                keep_receipt(receipt, &self.receipt, self.force, terminal);
+                self.tell_delivered(&collected, tlp, receipt, terminal)
+            }
+            Ended::Kept(rest) => {
+                collected.path = Some(rest.path.clone());
+                self.tell_kept(&collected, tlp, rest, terminal)
+            }
+        }
+    }
+
+    fn tell_delivered(
+        &self,
+        collected: &Collected,
+        tlp: Tlp,
+        receipt: &Receipt,
+        terminal: &Terminal,
+    ) -> Result<Exit> {
+        if terminal.json {
+            let mut told = object(collected, tlp);
+            told["receipt"] = json!(receipt);
+            told["receipt_file"] = json!(self.receipt);
+            terminal.object(&told)?;
+        } else {
+            for line in describe(collected, tlp, terminal) {
+                terminal.line(line)?;
+            }
+            for line in delivery::describe(receipt, terminal) {
+                terminal.line(line)?;
+            }
+            terminal.note(format!("the receipt is {}", self.receipt.display()));
+        }
+        Ok(Exit::with_losses(collected.losses > 0))
+    }
+
+    /// Tells that the bundle is sealed and lies in two places.
+    fn tell_kept(
+        &self,
+        collected: &Collected,
+        tlp: Tlp,
+        rest: &Rest,
+        terminal: &Terminal,
+    ) -> Result<Exit> {
+        if terminal.json {
+            let mut told = object(collected, tlp);
+            told["delivered_bytes"] = json!(rest.from);
+            told["rest"] = json!(rest.path);
+            told["rest_bytes"] = json!(rest.bytes);
+            terminal.object(&told)?;
+        } else {
+            for line in describe(collected, tlp, terminal) {
+                terminal.line(line)?;
+            }
+        }
+        terminal.warn(format!(
+            "not delivered: {}. The store has the first {} of the bundle, which are of no use alone, \
+             nor is the rest, {} in {}. Go on with: deliver {}  (to {})",
+            rest.why,
+            show_size(rest.from),
+            show_size(rest.bytes),
+            rest.path.display(),
+            rest.path.display(),
+            self.address
+        ));
+        Ok(Exit::NOT_DONE)
+    }
+}
+
+/// How `collect` was asked to send a bundle away.
+pub(super) struct Asked<'a> {
+    pub(super) away: Away<'a>,
+    pub(super) choices: &'a Choices,
+    pub(super) course: Course,
+}
+
+impl Asked<'_> {
+    /// Collects and delivers.
+    ///
+    /// # Errors
+    /// Where nothing could be collected, or it could not be delivered and was not kept.
+    pub(super) fn collect(
+        self,
+        source: &Source,
+        source_path: &Path,
+        profile: Profile,
+        tlp: Tlp,
+        recipients: Vec<Recipient>,
+        terminal: &Terminal,
+    ) -> Result<Exit> {
+        let Self {
+            away,
+            choices,
+            course,
+        } = self;
+        if course.resume {
+            bail!(
+                "what a store has of a bundle can't be gone on with by collecting: collect again, and \
+                 name a --fallback, which `deliver` goes on with"
+            );
+        }
+        for path in away.outputs() {
+            choices.check_output(source_path, path)?;
+        }
+        let name = bundle_name(Path::new(away.address.file_name().unwrap_or_default()));
+        let key = choices.seal_key()?;
+        let out = away.begin(terminal)?;
+        let mut ended = None;
+        let collected = collect_with(
+            source,
+            source_path,
+            profile,
+            tlp,
+            name,
+            key,
+            recipients,
+            choices,
+            course,
+            terminal,
+            |plan, order, progress| {
+                let (collected, how) = away.write(out, source, plan, order, progress)?;
+                ended = Some(how);
+                Ok(collected)
+            },
+        )?;
+        let ended = ended.context("the delivery has not ended")?;
+        away.tell(collected, &ended, tlp, terminal)
+    }
+}

@@ -1,0 +1,163 @@
+//! `deliver`: a bundle that exists, to a store.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use scelle::{bundle::grouped, engine::Progress};
+use scelle_deliver::{Address, FileOptions, Root, deliver_file, rest_address};
+use serde_json::json;
+
+use super::collect::bundle_name;
+use crate::{
+    DeliveryArgs, Exit, Terminal, Tone,
+    delivery::{describe, keep_receipt},
+    output::refuse_existing,
+};
+
+/// Deliver a bundle to a store, and get its receipt
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  deliver case.scelle.zip.pgp --to s3://vault/2026/ --root 1234abcd…
+  deliver case.scelle.zip.pgp --to s3://vault/case.pgp --endpoint https://store.example.org
+  deliver case.scelle.zip.pgp.rest                 what `collect --fallback` kept
+
+Where the line is cut, the piece is sent again; where the program is, the same command goes on:
+NAME.delivery says how far it came. The receipt says what the store confirmed. Nothing is removed
+but NAME.delivery.
+Exit status: 0 delivered; 2 not done.")]
+pub struct Args {
+    /// The bundle, or the rest of one
+    bundle: PathBuf,
+    /// Where it goes; a rest knows
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Of an encrypted bundle: the root hash that was written down, for the receipt
+    #[arg(long, value_name = "HASH")]
+    root: Option<String>,
+    /// Replace what the store has of that name, and an older receipt
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where it could not be delivered; the message says why and what to do.
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    let path = &args.bundle;
+    let rest_of = rest_address(path)?;
+    let (address, root) = match &rest_of {
+        Some(address) => (args.to.as_deref().unwrap_or(address).parse()?, None),
+        None => (args.address()?, args.root()?),
+    };
+    let receipt_path = args.delivery.receipt_path(path);
+    refuse_existing(&receipt_path, args.force)?;
+    let store = args.delivery.store(address, args.force)?;
+    let options = FileOptions {
+        sizes: args.delivery.sizes(),
+        retry: args.delivery.retry(terminal),
+        root,
+    };
+    let size = fs::metadata(path)
+        .with_context(|| format!("reading {}", path.display()))?
+        .len();
+    let progress = Progress::default();
+    progress.begin("delivering", size, 0);
+    let delivered = terminal.watch(&progress, || {
+        let advance = |bytes| progress.advance(bytes, 0);
+        deliver_file(path, store, options, &advance, &|receipt| {
+            keep_receipt(receipt, &receipt_path, args.force, terminal);
+            Ok(())
+        })
+    })?;
+    if delivered.sent_again {
+        terminal.warn("the store had forgotten what it had: all of it was sent again");
+    } else if delivered.sent_before > 0 {
+        terminal.note(format!(
+            "{} bytes were there already, of a delivery that was cut off",
+            delivered.sent_before
+        ));
+    }
+    let receipt = &delivered.receipt;
+    if terminal.json {
+        terminal.object(&json!({ "receipt": receipt, "receipt_file": receipt_path }))?;
+        return Ok(Exit::COMPLETE);
+    }
+    let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
+    for line in describe(receipt, terminal) {
+        terminal.line(line)?;
+    }
+    match &receipt.root {
+        Some(root) => {
+            terminal.line(format!("{}{}", head("Root"), grouped(&root.root)))?;
+            terminal.line(format!("{}{}", head("  from"), root.from))?;
+        }
+        None => terminal.warn(
+            "the receipt names no root hash: an encrypted bundle does not show it; --root takes it",
+        ),
+    }
+    terminal.line(format!("{}{}", head("Receipt"), receipt_path.display()))?;
+    Ok(Exit::COMPLETE)
+}
+
+impl Args {
+    fn address(&self) -> Result<Address> {
+        let to = self.to.as_deref().context("name the store with --to")?;
+        let address: Address = to.parse()?;
+        let name = self.bundle.file_name().map(|name| name.to_string_lossy());
+        Ok(address.with_file_name(&name.unwrap_or_default()))
+    }
+
+    /// The bundle's root: read, where it is in clear, else as it was told.
+    fn root(&self) -> Result<Option<Root>> {
+        let path = &self.bundle;
+        let told = self.root.as_deref().map(written_root).transpose()?;
+        let is_encrypted =
+            scelle::is_ciphertext(path).with_context(|| format!("reading {}", path.display()))?;
+        self.delivery.check_clear(is_encrypted)?;
+        if is_encrypted {
+            return Ok(told.map(|root| Root {
+                root,
+                from: "told by the operator".into(),
+            }));
+        }
+        let source = scelle::open(path)?;
+        let Some(facts) = source.bundle() else {
+            bail!(
+                "{} is no bundle: collect {} into one first",
+                path.display(),
+                bundle_name(Path::new(path))
+            );
+        };
+        if told.is_some_and(|told| told != facts.root) {
+            bail!(
+                "the root of {} is {}, and not what --root says: it is another bundle",
+                path.display(),
+                grouped(&facts.root)
+            );
+        }
+        Ok(Some(Root {
+            root: facts.root.clone(),
+            from: "read from the bundle".into(),
+        }))
+    }
+}
+
+/// A root hash as a person wrote it.
+fn written_root(text: &str) -> Result<String> {
+    let plain: String = text
+        .chars()
+        .filter(|one| !one.is_whitespace() && *one != '-')
+        .collect::<String>()
+        .to_ascii_lowercase();
+    if plain.len() != 64 || !plain.chars().all(|one| one.is_ascii_hexdigit()) {
+        bail!("--root {text:?} is no root hash: it has 64 hex digits");
+    }
+    Ok(plain)
+}

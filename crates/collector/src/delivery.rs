@@ -1,0 +1,233 @@
+//! Options for delivery to a store, and what is said of it.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use scelle::{bundle::Output, engine::profile::parse_size};
+use scelle_deliver::{
+    Address, Credentials, Delivery, PieceSizes, Receipt, Retry, S3, S3Options, Sftp, SftpOptions,
+    Store,
+};
+
+use crate::{Terminal, Tone};
+
+/// How a store is reached, and for how long.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct DeliveryArgs {
+    /// The S3 service [default: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL in the environment, else
+    /// AWS]; the credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    /// AWS_SESSION_TOKEN
+    #[arg(long, value_name = "URL", help_heading = "Delivery")]
+    endpoint: Option<String>,
+    /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
+    #[arg(long, value_name = "NAME", help_heading = "Delivery")]
+    region: Option<String>,
+    /// SFTP: the key that the server must show, SHA256:… as `ssh-keygen -l` prints it; may be repeated
+    #[arg(long, value_name = "FPR", help_heading = "Delivery")]
+    host_key: Vec<String>,
+    /// SFTP: the file that lists the server's key [default: the user's .ssh/known_hosts]
+    #[arg(long, value_name = "FILE", help_heading = "Delivery")]
+    known_hosts: Option<PathBuf>,
+    /// SFTP: the key to log in with, its password in SCELLE_SSH_KEY_PASSWORD [default: the password
+    /// in SCELLE_SFTP_PASSWORD, else ssh-agent]
+    #[arg(long, value_name = "FILE", help_heading = "Delivery")]
+    ssh_key: Option<PathBuf>,
+    /// SFTP: read the file back when it is there, and compare
+    #[arg(long, help_heading = "Delivery")]
+    read_back: bool,
+    /// Where the receipt is written [default: NAME.receipt.json, beside a bundle that exists, else
+    /// in this program's folder]
+    #[arg(long, value_name = "FILE", help_heading = "Delivery")]
+    receipt: Option<PathBuf>,
+    /// Deliver even a bundle that is not encrypted: the store can read it
+    #[arg(long, help_heading = "Delivery")]
+    deliver_in_clear: bool,
+    /// For so many seconds a store that does not answer is tried again [default: 600]
+    #[arg(long, value_name = "SECONDS", help_heading = "Delivery")]
+    retry_for: Option<u64>,
+    /// Pieces begin with this size; for tests
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, hide = true)]
+    piece_bytes: Option<u64>,
+}
+
+/// How a bundle goes to a store while it is made.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct AwayArgs {
+    /// How the store is reached.
+    #[command(flatten)]
+    pub delivery: DeliveryArgs,
+    /// Where the rest of the bundle goes if the store is gone for good; `deliver` goes on with it
+    #[arg(long, value_name = "DIR|FILE", help_heading = "Delivery")]
+    pub fallback: Option<PathBuf>,
+}
+
+impl AwayArgs {
+    /// Refuses a fallback where nothing goes away.
+    ///
+    /// # Errors
+    /// Where one is named.
+    pub fn check_unused(&self) -> Result<()> {
+        if self.fallback.is_some() {
+            bail!("--fallback is for a bundle that goes to a store: --out names none");
+        }
+        Ok(())
+    }
+}
+
+impl DeliveryArgs {
+    /// The store of an address; `force` says that what it has of that name may be replaced.
+    ///
+    /// # Errors
+    /// Where the environment lacks what the store knows the sender by.
+    pub fn store(&self, address: Address, force: bool) -> Result<Box<dyn Store>> {
+        if let Address::Sftp { .. } = address {
+            let options = SftpOptions {
+                host_keys: self.host_key.clone(),
+                known_hosts: self.known_hosts.clone(),
+                key: self.ssh_key.clone(),
+                replace: force,
+                read_back: self.read_back,
+            };
+            return Ok(Box::new(Sftp::new(address, options)?));
+        }
+        if self.read_back {
+            bail!(
+                "--read-back is for SFTP: of an object, the ETag says what an S3 service has, with no \
+                 right to read it"
+            );
+        }
+        let options = S3Options {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            authorities: None,
+            replace: force,
+        };
+        let credentials = Credentials::from_environment()?;
+        Ok(Box::new(S3::new(address, credentials, options)?))
+    }
+
+    /// How long it is tried, with its troubles told.
+    pub fn retry(&self, terminal: &Terminal) -> Retry {
+        let usual = Retry::default();
+        let terminal = terminal.clone();
+        Retry {
+            patience: self.retry_for.map_or(usual.patience, Duration::from_secs),
+            listener: Some(Arc::new(move |what| terminal.note(what))),
+            ..usual
+        }
+    }
+
+    /// How large pieces are.
+    pub fn sizes(&self) -> PieceSizes {
+        self.piece_bytes
+            .map_or_else(PieceSizes::default, PieceSizes::new)
+    }
+
+    /// Refuses to deliver what anybody can read, unless that was asked for.
+    ///
+    /// # Errors
+    /// Where it was not.
+    pub fn check_clear(&self, is_encrypted: bool) -> Result<()> {
+        if !is_encrypted && !self.deliver_in_clear {
+            bail!(
+                "the bundle would be delivered in clear, for whoever has the store to read: name \
+                 whom it is for with --recipient and --fingerprint, or insist with \
+                 --deliver-in-clear"
+            );
+        }
+        Ok(())
+    }
+
+    /// Where the receipt for the bundle at that path goes.
+    pub fn receipt_path(&self, bundle: &Path) -> PathBuf {
+        self.receipt.clone().unwrap_or_else(|| {
+            let mut name = bundle.as_os_str().to_owned();
+            name.push(".receipt.json");
+            name.into()
+        })
+    }
+}
+
+/// The address that `--out` names, where it is one.
+///
+/// # Errors
+/// Where it is meant as one, and names no place.
+pub fn address(out: Option<&Path>) -> Result<Option<Address>> {
+    let text = out
+        .and_then(Path::to_str)
+        .filter(|text| Address::is_meant(text));
+    text.map(|text| text.parse().context("--out")).transpose()
+}
+
+/// A delivery, as what a bundle is written to.
+#[derive(Debug)]
+pub struct Outgoing(pub Delivery);
+
+impl Write for Outgoing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+// A checkpoint is not waited for: what a store has confirmed lies in whole pieces.
+impl Output for Outgoing {}
+
+/// Writes a receipt where it belongs; where that can't be, it is shown all the same.
+pub fn keep_receipt(receipt: &Receipt, path: &Path, force: bool, terminal: &Terminal) {
+    if let Err(error) = receipt.write(path, force) {
+        terminal.warn(format!(
+            "{error}; keep what is shown here, it is not written anywhere"
+        ));
+    }
+}
+
+/// A receipt as lines of text.
+pub fn describe(receipt: &Receipt, terminal: &Terminal) -> Vec<String> {
+    let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
+    let mut lines = vec![format!(
+        "{}{} bytes to {} at {}",
+        head("Delivered"),
+        receipt.bytes,
+        receipt.to,
+        receipt.endpoint
+    )];
+    if let Some(sha256) = &receipt.sha256 {
+        lines.push(format!("{}{sha256}", head("  SHA-256")));
+    }
+    let said = &receipt.confirmation;
+    for (name, value) in [
+        ("  ETag", &said.etag),
+        ("  Version", &said.version),
+        ("  At", &said.store_time),
+    ] {
+        if let Some(value) = value {
+            lines.push(format!("{}{value}", head(name)));
+        }
+    }
+    for line in &said.confirmed {
+        lines.push(format!("{}{line}", head("Confirmed")));
+    }
+    for line in &said.unconfirmed {
+        lines.push(format!("{}{line}", head("Not")));
+    }
+    lines
+}
+
+/// The file that takes the rest of a bundle whose store is gone.
+pub(crate) fn rest_path(fallback: &Path, name: &str) -> PathBuf {
+    let text = fallback.to_string_lossy();
+    if fallback.is_dir() || text.ends_with(['/', std::path::MAIN_SEPARATOR]) {
+        fallback.join(format!("{name}.rest"))
+    } else {
+        fallback.to_owned()
+    }
+}

@@ -1,0 +1,273 @@
+//! A bundle that exists, or the rest of one.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Error, PieceSizes, Receipt, Retry, Root, Store,
+    journal::{self, Head, Journal},
+    receipt::FORMAT,
+    transfer::{Transfer, hex},
+};
+
+/// How a file is delivered.
+#[derive(Clone, Debug, Default)]
+pub struct FileOptions {
+    /// How large its pieces are, where a delivery is not begun yet.
+    pub sizes: PieceSizes,
+    /// How long the store is waited for.
+    pub retry: Retry,
+    /// The bundle's root hash, where it is known.
+    pub root: Option<Root>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Delivered {
+    /// What the store confirmed.
+    pub receipt: Receipt,
+    /// Bytes that an earlier delivery had sent already.
+    pub sent_before: u64,
+    /// Whether the store had forgotten an earlier delivery, and all was sent again.
+    pub sent_again: bool,
+}
+
+/// The address that the rest of a bundle is to go to, where `path` is such a rest.
+///
+/// # Errors
+/// Where its journal can't be read, or says that the collection was cut off.
+pub fn rest_address(path: &Path) -> Result<Option<String>, Error> {
+    let journal = journal_of(path);
+    let Some(read) = journal::read(&journal)?.filter(|read| read.head.is_rest) else {
+        return Ok(None);
+    };
+    if read.closed.is_none() {
+        return Err(Error::Journal {
+            path: journal,
+            why: "the collection that this is the rest of was cut off, and its end is missing"
+                .into(),
+        });
+    }
+    Ok(Some(read.head.to))
+}
+
+/// The file beside `path` that says how far its delivery has come.
+pub(crate) fn journal_of(path: &Path) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(".delivery");
+    name.into()
+}
+
+/// Delivers a file, and goes on where an earlier delivery of it was cut off. `advance` hears of each
+/// piece's bytes.
+///
+/// Nothing is removed but the journal, and that only once the caller has the receipt: `keep` is
+/// called with it before, to put it on disk.
+///
+/// # Errors
+/// What the store says; where the file changed meanwhile.
+pub fn deliver_file(
+    path: &Path,
+    store: Box<dyn Store>,
+    options: FileOptions,
+    advance: &dyn Fn(u64),
+    keep: &dyn Fn(&Receipt) -> Result<(), Error>,
+) -> Result<Delivered, Error> {
+    let mut work = Work::begin(path, store, &options)?;
+    let mut sent_again = false;
+    let (sha256, confirmation) = loop {
+        let sent = work.send(advance);
+        match sent.and_then(|sha256| Ok((sha256, work.transfer.finish()?))) {
+            Err(Error::Forgotten { .. }) if work.head.local_from == 0 && !sent_again => {
+                sent_again = true;
+                work.restart()?;
+            }
+            done => break done?,
+        }
+    };
+    let transfer = work.transfer;
+    let receipt = Receipt {
+        receipt: FORMAT,
+        to: transfer.store.name(),
+        endpoint: transfer.store.endpoint(),
+        root: work.root,
+        bytes: transfer.bytes,
+        sha256,
+        confirmation,
+        host_time: Timestamp::now().to_string(),
+        pieces: transfer.sent,
+    };
+    keep(&receipt)?;
+    work.journal.remove()?;
+    Ok(Delivered {
+        receipt,
+        sent_before: if sent_again { 0 } else { work.sent_before },
+        sent_again,
+    })
+}
+
+struct Work {
+    path: PathBuf,
+    file: File,
+    transfer: Transfer,
+    journal: Journal,
+    head: Head,
+    /// Bytes of the whole bundle.
+    bytes: u64,
+    sizes: PieceSizes,
+    root: Option<Root>,
+    sent_before: u64,
+}
+
+impl Work {
+    fn begin(path: &Path, store: Box<dyn Store>, options: &FileOptions) -> Result<Self, Error> {
+        let reading = || Error::local("reading", path);
+        let file = File::open(path).map_err(reading())?;
+        let bytes = file.metadata().map_err(reading())?.len();
+        let journal_path = journal_of(path);
+        let before = journal::read(&journal_path)?;
+        let mut transfer = Transfer::new(store, options.retry.clone());
+        let mut sizes = options.sizes.fitting(bytes, transfer.store.most_pieces());
+        let mut root = options.root.clone();
+        let mut rest_from = None;
+        if let Some(read) = before {
+            let wrong = |why: String| Error::Journal {
+                path: journal_path.clone(),
+                why,
+            };
+            if read.head.to != transfer.store.name() {
+                return Err(wrong(format!(
+                    "a delivery to {} has begun: go on with it, or remove this file to begin another",
+                    read.head.to
+                )));
+            }
+            if let Some((whole, told)) = &read.closed {
+                if read.head.local_from + bytes != *whole {
+                    return Err(wrong(format!(
+                        "the file beside it has {bytes} bytes, and {} are missing from the bundle",
+                        whole - read.head.local_from.min(*whole)
+                    )));
+                }
+                root = told.clone().or(root);
+            }
+            sizes = PieceSizes::new(read.head.first_piece_bytes);
+            rest_from = read.head.is_rest.then_some(read.head.local_from);
+            transfer.begun = read.begun();
+            transfer.bytes = read.sent.iter().map(|piece| piece.bytes).sum();
+            transfer.sent = read.sent;
+        }
+        let begun = transfer.begin()?;
+        let head = Head {
+            delivery: FORMAT,
+            to: transfer.store.name(),
+            endpoint: transfer.store.endpoint(),
+            upload: Some(begun.upload),
+            first_piece_bytes: sizes.first_bytes(),
+            local_from: rest_from.unwrap_or(0),
+            is_rest: rest_from.is_some(),
+        };
+        let mut journal = Journal::create(&journal_path, &head, &transfer.sent)?;
+        if head.is_rest {
+            journal.close(head.local_from + bytes, root.clone())?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            sent_before: transfer.bytes,
+            transfer,
+            journal,
+            bytes: head.local_from + bytes,
+            head,
+            sizes,
+            root,
+        })
+    }
+
+    /// Sends what was not sent, and compares what was. Gives the SHA-256 of the whole bundle, where all of it
+    /// is here.
+    fn send(&mut self, advance: &dyn Fn(u64)) -> Result<Option<String>, Error> {
+        let reading = Error::local("reading", &self.path);
+        self.file.seek(SeekFrom::Start(0)).map_err(reading)?;
+        let mut hash = Sha256::new();
+        let mut at = self.head.local_from;
+        let mut piece = Vec::new();
+        // Pieces that lie before the rest are at the store alone.
+        let mut index = self.pieces_within(at);
+        loop {
+            piece.clear();
+            let most = self.sizes.bytes(index);
+            let reading = Error::local("reading", &self.path);
+            (&self.file)
+                .take(most)
+                .read_to_end(&mut piece)
+                .map_err(reading)?;
+            if piece.is_empty() {
+                break;
+            }
+            hash.update(&piece);
+            if (index as usize) < self.transfer.sent.len() {
+                self.compare(index, &piece)?;
+            } else {
+                let sent = self.transfer.put(&piece)?;
+                self.journal.add(sent)?;
+            }
+            at += piece.len() as u64;
+            index += 1;
+            advance(piece.len() as u64);
+        }
+        if at != self.transfer.bytes {
+            return Err(self.changed());
+        }
+        Ok((self.head.local_from == 0).then(|| hex(&hash.finalize())))
+    }
+
+    /// How many pieces that were sent make up so many bytes.
+    fn pieces_within(&self, bytes: u64) -> u32 {
+        let mut sum = 0;
+        let within = self.transfer.sent.iter().take_while(|piece| {
+            sum += piece.bytes;
+            sum <= bytes
+        });
+        within.count() as u32
+    }
+
+    /// What was sent before must be what is here now.
+    fn compare(&self, index: u32, piece: &[u8]) -> Result<(), Error> {
+        let sent = &self.transfer.sent[index as usize];
+        if sent.bytes == piece.len() as u64 && sent.sha256 == hex(&Sha256::digest(piece)) {
+            return Ok(());
+        }
+        Err(self.changed())
+    }
+
+    fn changed(&self) -> Error {
+        Error::Journal {
+            path: journal_of(&self.path),
+            why: format!(
+                "{} is not what was being delivered: it has changed since; remove this file to deliver it anew",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// Forgets what the store has forgotten.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.transfer.begun = None;
+        self.transfer.sent.clear();
+        self.transfer.bytes = 0;
+        let begun = self.transfer.begin()?;
+        self.head.upload = Some(begun.upload);
+        self.journal = Journal::create(&journal_of(&self.path), &self.head, &[])?;
+        if self.head.is_rest {
+            self.journal.close(self.bytes, self.root.clone())?;
+        }
+        Ok(())
+    }
+}

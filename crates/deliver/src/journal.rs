@@ -1,0 +1,225 @@
+//! How far a delivery has come, on disk: JSON lines, one for what was begun, one for each piece
+//! that the store has confirmed, one when the file beside it is whole.
+//!
+//! Lines are only added. A last line that was cut off is taken for not written.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Begun, Error, Root, SentPiece, receipt::FORMAT};
+
+/// What was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    /// The form of these lines.
+    pub(crate) delivery: u32,
+    pub(crate) to: String,
+    pub(crate) endpoint: String,
+    /// The store's name of it; null where it was never begun.
+    pub(crate) upload: Option<String>,
+    pub(crate) first_piece_bytes: u64,
+    /// Where in the bundle the file here begins.
+    pub(crate) local_from: u64,
+    /// Whether the file here was written because the store was gone.
+    pub(crate) is_rest: bool,
+}
+
+/// The file here is whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Closed {
+    bytes: u64,
+    root: Option<Root>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Head(Head),
+    Piece(SentPiece),
+    Closed { closed: Closed },
+}
+
+/// A journal that was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) head: Head,
+    pub(crate) sent: Vec<SentPiece>,
+    /// Bytes of the whole bundle, and its root, where the file here is whole.
+    pub(crate) closed: Option<(u64, Option<Root>)>,
+}
+
+/// A journal that is written.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Begins one; an older one of that name is replaced as a whole.
+    pub(crate) fn create(path: &Path, head: &Head, sent: &[SentPiece]) -> Result<Self, Error> {
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let write = || -> io::Result<File> {
+            let mut text = line(&Line::Head(head.clone()))?;
+            for piece in sent {
+                text.extend(line(&Line::Piece(piece.clone()))?);
+            }
+            let mut file = File::create(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            drop(file);
+            fs::rename(&new, path)?;
+            OpenOptions::new().append(true).open(path)
+        };
+        Ok(Self {
+            file: write().map_err(Error::local("writing the journal", path))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Adds a piece that the store has confirmed.
+    pub(crate) fn add(&mut self, piece: &SentPiece) -> Result<(), Error> {
+        self.append(&Line::Piece(piece.clone()))
+    }
+
+    /// Says that the file beside it is whole.
+    pub(crate) fn close(&mut self, bytes: u64, root: Option<Root>) -> Result<(), Error> {
+        self.append(&Line::Closed {
+            closed: Closed { bytes, root },
+        })
+    }
+
+    /// Removes it: there is a receipt.
+    pub(crate) fn remove(self) -> Result<(), Error> {
+        drop(self.file);
+        fs::remove_file(&self.path).map_err(Error::local("removing the journal", &self.path))
+    }
+
+    fn append(&mut self, what: &Line) -> Result<(), Error> {
+        line(what)
+            .and_then(|text| self.file.write_all(&text))
+            .and_then(|()| self.file.sync_data())
+            .map_err(Error::local("writing the journal", &self.path))
+    }
+}
+
+fn line(what: &Line) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(what)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Reads a journal; `None` where there is none, or not even its first line.
+///
+/// # Errors
+/// Where it can't be read, or is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::local("reading the journal", path)(error)),
+    };
+    let wrong = |why: String| Error::Journal {
+        path: path.to_owned(),
+        why: format!("{why}; if it is of no use, remove it, and the delivery begins anew"),
+    };
+    // What lies behind the last line's end was cut off.
+    let whole = text.iter().rposition(|byte| *byte == b'\n');
+    let lines = text[..whole.map_or(0, |end| end + 1)].split_inclusive(|byte| *byte == b'\n');
+    let mut read = None;
+    for (number, one) in lines.enumerate() {
+        let one = serde_json::from_slice(one).map_err(|error| {
+            wrong(format!(
+                "line {} is no line of a journal: {error}",
+                number + 1
+            ))
+        });
+        match (one?, &mut read) {
+            (Line::Head(head), None) if head.delivery == FORMAT => {
+                read = Some(Read {
+                    head,
+                    sent: Vec::new(),
+                    closed: None,
+                });
+            }
+            (Line::Head(head), None) => {
+                return Err(wrong(format!(
+                    "it has form {}, and this version reads {FORMAT}",
+                    head.delivery
+                )));
+            }
+            (Line::Piece(piece), Some(read)) if piece.piece as usize == read.sent.len() => {
+                read.sent.push(piece);
+            }
+            (Line::Closed { closed }, Some(read)) => {
+                read.closed = Some((closed.bytes, closed.root));
+            }
+            _ => return Err(wrong(format!("line {} stands where it can't", number + 1))),
+        }
+    }
+    Ok(read)
+}
+
+impl Read {
+    pub(crate) fn begun(&self) -> Option<Begun> {
+        let upload = self.head.upload.clone()?;
+        Some(Begun { upload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(number: u32) -> SentPiece {
+        SentPiece {
+            piece: number,
+            bytes: 5,
+            sha256: "00".into(),
+            md5: "00".into(),
+            answer: "\"etag\"".into(),
+        }
+    }
+
+    #[test]
+    fn a_journal_is_read_up_to_its_cut() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let head = Head {
+            delivery: FORMAT,
+            to: "s3://b/k".into(),
+            endpoint: "https://s3".into(),
+            upload: Some("id".into()),
+            first_piece_bytes: 8 << 20,
+            local_from: 0,
+            is_rest: false,
+        };
+        let mut journal = Journal::create(&path, &head, &[piece(0)]).expect("written");
+        journal.add(&piece(1)).expect("written");
+        let two = fs::read(&path).expect("there");
+        journal.close(10, None).expect("written");
+        let all = fs::read(&path).expect("there");
+        for cut in 0..=all.len() {
+            fs::write(&path, &all[..cut]).expect("written");
+            let read = read(&path).expect("a journal");
+            let pieces = read.as_ref().map(|read| read.sent.len());
+            assert_eq!(
+                read.is_some_and(|read| read.closed.is_some()),
+                cut == all.len()
+            );
+            if cut >= two.len() {
+                assert_eq!(pieces, Some(2), "{cut}");
+            }
+        }
+        fs::write(&path, [&two[..], b"{\"piece\":7}\n"].concat()).expect("written");
+        let refused = read(&path).expect_err("no such line");
+        assert!(refused.to_string().contains("line 4"), "{refused}");
+    }
+}

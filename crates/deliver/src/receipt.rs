@@ -1,0 +1,98 @@
+//! What the store confirmed.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The form of receipts and journals.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A piece that the store has confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentPiece {
+    /// Its number, from 0.
+    pub piece: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of what was sent, in hex.
+    pub sha256: String,
+    /// Its MD5, in hex: what ETags are made of.
+    pub md5: String,
+    /// What the store answered: the ETag of S3; of SFTP, the acknowledgement.
+    pub answer: String,
+}
+
+/// What the store said of the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Confirmation {
+    /// What it confirmed, a sentence each.
+    pub confirmed: Vec<String>,
+    /// What it did not confirm, or could not be asked.
+    pub unconfirmed: Vec<String>,
+    /// S3: the object's ETag.
+    pub etag: Option<String>,
+    /// S3: the object's version, where the bucket keeps versions.
+    pub version: Option<String>,
+    /// The store's own clock when it confirmed, as it wrote it.
+    pub store_time: Option<String>,
+}
+
+/// The root hash of what was delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// BLAKE3 of the bundle's tag manifest, in hex.
+    pub root: String,
+    /// Who says so: "sealed in this run", "read from the bundle", "told by the operator".
+    pub from: String,
+}
+
+/// Says that a bundle was delivered, and what of that the store confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The form of this text.
+    pub receipt: u32,
+    /// Where the bundle lies.
+    pub to: String,
+    /// How the store was reached.
+    pub endpoint: String,
+    /// The bundle's root hash; null where nobody here can read it and nobody told it.
+    pub root: Option<Root>,
+    /// Bytes delivered.
+    pub bytes: u64,
+    /// The SHA-256 of all of them, in hex; null where two runs of the program sent a part each,
+    /// and the first part is not here: `pieces` has those of each piece.
+    pub sha256: Option<String>,
+    /// What the store said.
+    #[serde(flatten)]
+    pub confirmation: Confirmation,
+    /// The sending host's clock, which may be wrong.
+    pub host_time: String,
+    /// The pieces, in order.
+    pub pieces: Vec<SentPiece>,
+}
+
+impl Receipt {
+    /// Writes it to a file and puts it on the device; `replace` says that it may be there already.
+    ///
+    /// # Errors
+    /// [`Error::Local`].
+    pub fn write(&self, path: &Path, replace: bool) -> Result<(), Error> {
+        let write = || -> io::Result<()> {
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            let mut options = OpenOptions::new();
+            options.write(true).truncate(replace);
+            options.create(replace).create_new(!replace);
+            let mut file = options.open(path)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        write().map_err(Error::local("writing the receipt", path))
+    }
+}

@@ -1,0 +1,482 @@
+//! Bundles that go to a store, as users send them.
+
+mod support;
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use scelle::{
+    Order,
+    bundle::Output,
+    engine::{Plan, Profile, Progress, profile::Limits},
+    event::Tlp,
+};
+use scelle_deliver::{
+    Credentials, Delivery, Ended, PieceSizes, Retry, Root, S3, S3Options, Sftp, SftpOptions, Store,
+    StreamOptions,
+};
+use scelle_testkit::{Cuts, CuttingProxy, ObjectStore, SshServer};
+use serde_json::Value;
+use support::{Ran, collector, files, run, text, windows_folder};
+
+/// Evidence that no compression makes smaller.
+fn noisy_folder(folder: &Path, megabytes: usize) {
+    windows_folder(folder);
+    let mut state = 88_172_645_463_325_252_u64;
+    for number in 0..megabytes {
+        let mut bytes = Vec::with_capacity(1 << 20);
+        while bytes.len() < 1 << 20 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.extend(state.to_le_bytes());
+        }
+        fs::write(folder.join(format!("noise-{number}")), bytes).expect("written");
+    }
+}
+
+/// The collector, with the store's credentials in its environment.
+fn sender(server: &ObjectStore) -> Command {
+    let mut command = collector();
+    command
+        .env("AWS_ACCESS_KEY_ID", &server.access)
+        .env("AWS_SECRET_ACCESS_KEY", &server.secret)
+        .env("AWS_ENDPOINT_URL_S3", server.endpoint());
+    command
+}
+
+/// The object, as a file that `verify` finds to have that root.
+fn check(server: &ObjectStore, key: &str, root: &str, folder: &Path) {
+    let stored = folder.join("stored.scelle.zip");
+    fs::write(&stored, server.object(key).expect("it is there")).expect("written");
+    let verify = ["verify", &text(&stored), "--root", root, "--json"];
+    let answer = run(collector(), verify).ended(0).json();
+    assert_eq!(answer["verdict"], "sealed", "{answer}");
+}
+
+/// A delivery, as what a bundle is written to.
+struct Outgoing(Delivery);
+
+impl std::io::Write for Outgoing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for Outgoing {}
+
+const FIFTY: Cuts = Cuts {
+    seed: 7,
+    count: 50,
+    within_bytes: 6 << 20,
+    gone_after: u64::MAX,
+};
+
+/// Collects into a store whose line is cut, and gives the root.
+fn collect_over(store: Box<dyn Store>, proxy: &CuttingProxy, folder: &Path) -> String {
+    let source = folder.join("source");
+    noisy_folder(&source, 64);
+    let options = StreamOptions {
+        sizes: PieceSizes::new(5 << 20),
+        retry: Retry {
+            first: Duration::from_millis(2),
+            most: Duration::from_millis(50),
+            ..Retry::default()
+        },
+        fallback: None,
+    };
+    let delivery = Delivery::begin(store, options).expect("begun");
+    let progress = Progress::default();
+    let opened = scelle::open(&source).expect("a folder");
+    let profile = Profile::load("everything").expect("known");
+    let plan = Plan::new(opened.evidence(), profile, Limits::default(), &progress);
+    let order = Order::new("cut", Tlp::Amber, "source");
+    let (collected, out) =
+        scelle::collect_into(&opened, &plan, order, Outgoing(delivery), &progress).expect("sealed");
+    let root = Root {
+        root: collected.root.clone(),
+        from: "sealed in this run".into(),
+    };
+    let ended = out.0.finish(Some(root)).expect("it arrives");
+    assert!(matches!(ended, Ended::Delivered(_)), "{ended:?}");
+    assert!(proxy.cut() >= 50, "{}", proxy.cut());
+    collected.root
+}
+
+#[test]
+fn the_same_root_after_fifty_cuts() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let proxy = CuttingProxy::start(server.address(), FIFTY);
+    let options = S3Options {
+        endpoint: Some(format!("http://{}", proxy.address())),
+        ..S3Options::default()
+    };
+    let credentials = Credentials::new(&server.access, &server.secret, None);
+    let address = "s3://vault/cut.scelle.zip".parse().expect("an address");
+    let store = S3::new(address, credentials, options).expect("sound");
+    let root = collect_over(Box::new(store), &proxy, folder.path());
+    check(&server, "cut.scelle.zip", &root, folder.path());
+}
+
+#[test]
+fn the_same_root_after_fifty_cuts_of_sftp() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(server) = SshServer::start(&folder.path().join("sshd")) else {
+        return;
+    };
+    let proxy = CuttingProxy::start(server.address(), FIFTY);
+    let path = folder.path().join("cut.scelle.zip");
+    let address = format!("sftp://{}@{}{}", server.user, proxy.address(), text(&path));
+    let options = SftpOptions {
+        host_keys: vec![server.fingerprint("ed25519")],
+        key: Some(server.key("user")),
+        ..SftpOptions::default()
+    };
+    let store = Sftp::new(address.parse().expect("an address"), options).expect("sound");
+    let root = collect_over(Box::new(store), &proxy, folder.path());
+    let verify = ["verify", &text(&path), "--root", &root, "--json"];
+    let answer = run(collector(), verify).ended(0).json();
+    assert_eq!(answer["verdict"], "sealed", "{answer}");
+}
+
+#[test]
+fn a_collection_goes_to_an_sftp_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(server) = SshServer::start(&folder.path().join("sshd")) else {
+        return;
+    };
+    let source = folder.path().join("source");
+    noisy_folder(&source, 7);
+    let drop = folder.path().join("drop");
+    fs::create_dir(&drop).expect("made");
+    let out = format!(
+        "sftp://{}@{}{}/",
+        server.user,
+        server.address(),
+        text(&drop)
+    );
+    let receipt = text(&folder.path().join("receipt.json"));
+    let source = text(&source);
+    let collect = [
+        "collect",
+        "--source",
+        &source,
+        "--profile",
+        "everything",
+        "--tlp",
+        "amber",
+        "--out",
+        &out,
+        "--deliver-in-clear",
+        "--receipt",
+        &receipt,
+        "--retry-for",
+        "5",
+        "--json",
+    ];
+    let home = text(folder.path());
+    let send = |more: &[&str]| {
+        let mut command = collector();
+        // Whoever runs the test may know hosts, and have an agent.
+        command.env("HOME", &home).env_remove("SSH_AUTH_SOCK");
+        run(command, [&collect[..], more].concat())
+    };
+    let key = text(&server.key("user"));
+    let locked = text(&server.key("locked"));
+    let host_key = server.fingerprint("ed25519");
+    let refused = send(&["--ssh-key", &key]).ended(2);
+    assert!(refused.err.contains("--host-key"), "{}", refused.err);
+    let refused = send(&["--host-key", &host_key]).ended(2);
+    assert!(
+        refused.err.contains("SCELLE_SFTP_PASSWORD"),
+        "{}",
+        refused.err
+    );
+    let refused = send(&["--host-key", &host_key, "--ssh-key", &locked]).ended(2);
+    assert!(
+        refused.err.contains("SCELLE_SSH_KEY_PASSWORD"),
+        "{}",
+        refused.err
+    );
+    assert!(files(&drop).is_empty());
+
+    let told = send(&["--host-key", &host_key, "--ssh-key", &key, "--read-back"])
+        .ended(0)
+        .json();
+    assert_eq!(told["bundle"], format!("{out}source.scelle.zip"));
+    assert_eq!(
+        told["receipt"]["confirmed"]
+            .as_array()
+            .expect("a list")
+            .len(),
+        4,
+        "{told}"
+    );
+    let endpoint = told["receipt"]["endpoint"].as_str().expect("text");
+    assert!(endpoint.ends_with(&host_key), "{endpoint}");
+    assert_eq!(files(&drop), ["source.scelle.zip"]);
+    let root = told["root"].as_str().expect("a root");
+    let bundle = text(&drop.join("source.scelle.zip"));
+    run(collector(), ["verify", &bundle, "--root", root]).ended(0);
+
+    // A file that is there stays.
+    fs::remove_file(&receipt).expect("removed");
+    let refused = send(&["--host-key", &host_key, "--ssh-key", &key]).ended(2);
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+}
+
+#[test]
+fn a_collection_goes_to_a_store_and_leaves_a_receipt() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    noisy_folder(&source, 7);
+    let receipt = text(&folder.path().join("receipt.json"));
+    let source = text(&source);
+    let collect = [
+        "collect",
+        "--source",
+        &source,
+        "--profile",
+        "everything",
+        "--tlp",
+        "amber",
+        "--receipt",
+        &receipt,
+        "--out",
+        "s3://vault/2026/",
+    ];
+    // In clear only where that was said.
+    let refused = run(sender(&server), collect).ended(2);
+    assert!(
+        refused.err.contains("--deliver-in-clear"),
+        "{}",
+        refused.err
+    );
+    let no_credentials = run(
+        collector(),
+        [&collect[..], &["--deliver-in-clear"]].concat(),
+    );
+    let refused = no_credentials.ended(2);
+    assert!(refused.err.contains("AWS_ACCESS_KEY_ID"), "{}", refused.err);
+
+    let in_clear = [&collect[..], &["--deliver-in-clear", "--json"]].concat();
+    let told = run(sender(&server), &in_clear).ended(0).json();
+    assert_eq!(told["bundle"], "s3://vault/2026/source.scelle.zip");
+    let root = told["root"].as_str().expect("a root");
+    check(&server, "2026/source.scelle.zip", root, folder.path());
+    let kept: Value = serde_json::from_slice(&fs::read(&receipt).expect("there")).expect("JSON");
+    assert_eq!(kept, told["receipt"]);
+    assert_eq!(kept["root"]["root"], root);
+    assert_eq!(
+        kept["confirmed"].as_array().expect("a list").len(),
+        3,
+        "{kept}"
+    );
+    assert_eq!(
+        files(folder.path())
+            .iter()
+            .filter(|name| !name.starts_with("source"))
+            .count(),
+        2,
+        "nothing but the receipt and what this test stored"
+    );
+
+    // A receipt and an object that are there stay.
+    run(sender(&server), &in_clear).ended(2);
+    fs::remove_file(&receipt).expect("removed");
+    let refused = run(sender(&server), &in_clear).ended(2);
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+    let shown = run(
+        sender(&server),
+        [&collect[..], &["--deliver-in-clear", "--force"]].concat(),
+    );
+    let shown = shown.ended(0).text();
+    for word in ["Delivered", "ETag", "Confirmed", "Root"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+#[test]
+fn a_collection_whose_store_goes_away_is_delivered_later() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    noisy_folder(&source, 20);
+    let cuts = Cuts {
+        gone_after: 12 << 20,
+        ..Cuts::default()
+    };
+    let proxy = CuttingProxy::start(server.address(), cuts);
+    let gone = format!("http://{}", proxy.address());
+    let (source, receipt) = (text(&source), text(&folder.path().join("receipt.json")));
+    let kept = folder.path().join("kept");
+    fs::create_dir(&kept).expect("made");
+    let out = "s3://vault/late.scelle.zip";
+    let collect = [
+        "collect",
+        "--source",
+        &source,
+        "--profile",
+        "everything",
+        "--tlp",
+        "amber",
+        "--out",
+        out,
+        "--deliver-in-clear",
+        "--receipt",
+        &receipt,
+        "--endpoint",
+        &gone,
+        "--retry-for",
+        "0",
+        "--piece-bytes",
+        "5MiB",
+        "--json",
+    ];
+    let refused: Ran = run(sender(&server), collect).ended(2);
+    assert!(refused.err.contains("not whole"), "{}", refused.err);
+    assert!(
+        refused.err.contains("could not be reached"),
+        "{}",
+        refused.err
+    );
+    assert!(server.object("late.scelle.zip").is_none());
+
+    let proxy = CuttingProxy::start(server.address(), cuts);
+    let gone = format!("http://{}", proxy.address());
+    let mut with_fallback = collect.to_vec();
+    let at = with_fallback
+        .iter()
+        .position(|one| one.starts_with("http:"));
+    with_fallback[at.expect("an endpoint")] = &gone;
+    let kept_text = text(&kept);
+    with_fallback.extend(["--fallback", &kept_text]);
+    let ran = run(sender(&server), &with_fallback).ended(2);
+    let told = ran.json();
+    assert!(ran.err.contains("deliver"), "{}", ran.err);
+    let root = told["root"].as_str().expect("a root");
+    let rest = kept.join("late.scelle.zip.rest");
+    assert_eq!(told["rest"], text(&rest));
+    assert!(!Path::new(&receipt).exists());
+
+    let done = run(sender(&server), ["deliver", &text(&rest), "--json"])
+        .ended(0)
+        .json();
+    assert_eq!(done["receipt"]["root"]["root"], root);
+    assert_eq!(done["receipt"]["to"], out);
+    assert!(
+        done["receipt"]["sha256"].is_null(),
+        "its first part is not here"
+    );
+    check(&server, "late.scelle.zip", root, folder.path());
+    assert_eq!(
+        files(&kept),
+        ["late.scelle.zip.rest", "late.scelle.zip.rest.receipt.json"]
+    );
+}
+
+#[test]
+fn a_bundle_that_exists_is_delivered_and_goes_on() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    noisy_folder(&source, 20);
+    let bundle = text(&folder.path().join("case.scelle.zip"));
+    let source = text(&source);
+    let made = run(
+        collector(),
+        [
+            "collect",
+            "--source",
+            &source,
+            "--profile",
+            "everything",
+            "--tlp",
+            "amber",
+            "--out",
+            &bundle,
+            "--json",
+        ],
+    );
+    let root = made.ended(0).json()["root"]
+        .as_str()
+        .expect("a root")
+        .to_owned();
+    let cuts = Cuts {
+        gone_after: 12 << 20,
+        ..Cuts::default()
+    };
+    let proxy = CuttingProxy::start(server.address(), cuts);
+    let gone = format!("http://{}", proxy.address());
+    let deliver = [
+        "deliver",
+        &bundle,
+        "--to",
+        "s3://vault/",
+        "--piece-bytes",
+        "5MiB",
+    ];
+    let refused = run(sender(&server), deliver).ended(2);
+    assert!(
+        refused.err.contains("--deliver-in-clear"),
+        "{}",
+        refused.err
+    );
+    let deliver = [&deliver[..], &["--deliver-in-clear"]].concat();
+    let zeros = "0".repeat(64);
+    let other = [&deliver[..], &["--root", &zeros]].concat();
+    let refused = run(sender(&server), other).ended(2);
+    assert!(refused.err.contains("another bundle"), "{}", refused.err);
+    let cut = [&deliver[..], &["--endpoint", &gone, "--retry-for", "0"]].concat();
+    let refused = run(sender(&server), cut).ended(2);
+    assert!(
+        refused.err.contains("could not be reached"),
+        "{}",
+        refused.err
+    );
+    assert!(Path::new(&format!("{bundle}.delivery")).exists());
+
+    let done = run(sender(&server), &deliver).ended(0);
+    assert!(
+        done.err.contains("10485760 bytes were there already"),
+        "{}",
+        done.err
+    );
+    assert!(done.text().contains("Confirmed"), "{}", done.text());
+    check(&server, "case.scelle.zip", &root, folder.path());
+    let receipt = fs::read(format!("{bundle}.receipt.json")).expect("there");
+    let receipt: Value = serde_json::from_slice(&receipt).expect("JSON");
+    assert_eq!(receipt["root"]["root"], root);
+    assert_eq!(
+        receipt["bytes"],
+        fs::metadata(&bundle).expect("it stays").len()
+    );
+    assert!(!Path::new(&format!("{bundle}.delivery")).exists());
+    let note = text(&folder.path().join("note.txt"));
+    fs::write(&note, "no bundle").expect("written");
+    let refused = run(
+        sender(&server),
+        [
+            "deliver",
+            &note,
+            "--to",
+            "s3://vault/",
+            "--deliver-in-clear",
+        ],
+    );
+    let refused = refused.ended(2);
+    assert!(refused.err.contains("no bundle"), "{}", refused.err);
+}
