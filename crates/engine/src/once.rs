@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    hash::{BuildHasherDefault, Hash, Hasher},
     io,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -18,10 +19,46 @@ use scelle_evidence::Volume;
 /// Of each, 128 bits of a hash are kept. What is known changes between volumes alone, so threads make no difference.
 pub(crate) struct Once<'a, C> {
     inner: &'a C,
-    known: Arc<RwLock<HashSet<u128>>>,
+    known: Arc<RwLock<Facts>>,
     /// What the volume that is being parsed says.
     fresh: Mutex<Vec<u128>>,
     is_snapshot: AtomicBool,
+}
+
+/// Hashes of facts, which need not be hashed again.
+type Facts = HashSet<u128, BuildHasherDefault<Folded>>;
+
+/// A hash as it is.
+#[derive(Default)]
+struct Folded(u64);
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Takes what a value would be hashed by, as bytes.
+struct Plain<'a>(&'a mut Vec<u8>);
+
+impl Hasher for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
 }
 
 impl<'a, C> Once<'a, C> {
@@ -39,6 +76,7 @@ impl<'a, C> Once<'a, C> {
         let info = volume.info();
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        known.reserve(fresh.len());
         known.extend(fresh.drain(..));
         self.is_snapshot.store(info.base_id() != &*info.id, Relaxed);
     }
@@ -77,7 +115,7 @@ impl<C: Consumer> Consumer for Once<'_, C> {
 
 pub(crate) struct Unit<C: Consumer> {
     inner: C::Unit,
-    known: Arc<RwLock<HashSet<u128>>>,
+    known: Arc<RwLock<Facts>>,
     is_snapshot: bool,
     /// Artefact and path, and behind them the fact that is looked at.
     about: Vec<u8>,
@@ -104,10 +142,7 @@ impl<C: Consumer> Unit<C> {
 impl<C: Consumer> Sink for Unit<C> {
     fn observe(&mut self, observation: &Observation<'_>) {
         json::write_record(&mut self.about, observation.record);
-        for stamp in observation.times {
-            let text = format!("{stamp:?}");
-            self.about.extend_from_slice(text.as_bytes());
-        }
+        observation.times.hash(&mut Plain(&mut self.about));
         if self.is_new() {
             self.inner.observe(observation);
         }

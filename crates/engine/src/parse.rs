@@ -123,7 +123,7 @@ pub fn parse_stream<C: Consumer>(
     artefact: &dyn Artefact,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    parse_part(source, volume, id, stream, artefact, None, consumer)
+    parse_part(source, volume, id, stream, artefact, Part::Whole, consumer)
 }
 
 /// As [`parse_stream`], of a stream that is cut into pieces no more than the piece in which `at` lies.
@@ -140,18 +140,28 @@ pub fn parse_stream_at<C: Consumer>(
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let piece = at..at.saturating_add(1);
-    let only = Some(std::slice::from_ref(&piece));
-    parse_part(source, volume, id, stream, artefact, only, consumer)
+    let part = Part::Only(std::slice::from_ref(&piece));
+    parse_part(source, volume, id, stream, artefact, part, consumer)
 }
 
-/// As [`parse_stream`]; with `only`, of a stream that is cut into pieces no more than the records that lie there.
+/// How much of a stream is parsed.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Whole,
+    /// Of a stream of a snapshot, what a newer state does not have at the same place.
+    Changed(&'a [Range<u64>]),
+    /// Of a stream that is cut into pieces, those in which these bytes lie.
+    Only(&'a [Range<u64>]),
+}
+
+/// As [`parse_stream`], of a part.
 fn parse_part<C: Consumer>(
     source: &Arc<str>,
     volume: &dyn Volume,
     id: &StreamId,
     stream: &dyn ReadAt,
     artefact: &dyn Artefact,
-    only: Option<&[Range<u64>]>,
+    part: Part<'_>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let found: Vec<_> = artefact
@@ -185,6 +195,14 @@ fn parse_part<C: Consumer>(
     let input = Input {
         stream,
         companions: &companions,
+        changed: match part {
+            Part::Changed(changed) => Some(changed),
+            _ => None,
+        },
+    };
+    let only = match part {
+        Part::Only(only) => Some(only),
+        _ => None,
     };
     run_over(artefact, input, only, &context, consumer)
 }
@@ -193,12 +211,22 @@ fn is_snapshot(volume: &dyn Volume) -> bool {
     volume.info().base_id() != &*volume.info().id
 }
 
-/// What of a snapshot's `$MFT` has to be parsed; `None` is all of a stream.
-fn changed_part(volume: &dyn Volume, id: &StreamId) -> Option<Vec<Range<u64>>> {
-    let is_mft = id.path.as_bytes() == b"$MFT" && id.stream.is_none();
-    (is_mft && is_snapshot(volume))
-        .then(|| volume.changed_mft())
-        .flatten()
+/// What of a snapshot's stream has to be parsed; `None` is all of it.
+fn changed_part(
+    volume: &dyn Volume,
+    id: &StreamId,
+    artefact: &dyn Artefact,
+) -> Option<Vec<Range<u64>>> {
+    match artefact.parser() {
+        Parser::Chunks(parser) if parser.apart() && is_snapshot(volume) => {
+            volume.changed_ranges(id)
+        }
+        _ => None,
+    }
+}
+
+fn part_of(changed: Option<&[Range<u64>]>) -> Part<'_> {
+    changed.map_or(Part::Whole, Part::Changed)
 }
 
 /// Where a companion lies: beside the stream, or from the volume's root.
@@ -279,14 +307,14 @@ impl<C: Consumer> Search<'_, C> {
             });
             for artefact in self.artefacts {
                 if artefact.recognises(&candidate) {
-                    let only = changed_part(volume, &id);
+                    let changed = changed_part(volume, &id, *artefact);
                     let tally = parse_part(
                         &self.source,
                         volume,
                         &id,
                         &stream,
                         *artefact,
-                        only.as_deref(),
+                        part_of(changed.as_deref()),
                         self.consumer,
                     )?;
                     self.count(artefact.descriptor().id, tally);
@@ -405,9 +433,9 @@ impl<C: Consumer> Search<'_, C> {
                 inner: self.consumer,
                 units: Mutex::new(Vec::new()),
             };
-            let only = changed_part(volume, &id);
-            let only = only.as_deref();
-            let tally = parse_part(&self.source, volume, &id, &stream, artefact, only, &held)
+            let changed = changed_part(volume, &id, artefact);
+            let part = part_of(changed.as_deref());
+            let tally = parse_part(&self.source, volume, &id, &stream, artefact, part, &held)
                 .expect("holding units never fails");
             let units = held
                 .units
@@ -432,14 +460,14 @@ impl<C: Consumer> Search<'_, C> {
             }
             Outcome::Large(id, kinds, stream) => {
                 for artefact in kinds {
-                    let only = changed_part(volume, &id);
+                    let changed = changed_part(volume, &id, artefact);
                     let tally = parse_part(
                         &self.source,
                         volume,
                         &id,
                         &stream,
                         artefact,
-                        only.as_deref(),
+                        part_of(changed.as_deref()),
                         self.consumer,
                     )
                     .map_err(|RunError::Output(error)| error)?;

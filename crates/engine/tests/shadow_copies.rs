@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     io,
-    ops::ControlFlow,
+    ops::{ControlFlow, Range},
     sync::{Arc, Mutex},
 };
 
-use scelle_artefacts::{ALL, Artefact, by_id};
-use scelle_engine::{Progress, parse};
+use scelle_artefacts::{ALL, Artefact, Input, by_id};
+use scelle_engine::{Progress, parse, run};
 use scelle_event::{Consumer, Context, Observation, Sink, Warning};
 use scelle_evidence::{Evidence, open_source};
 use scelle_formats::Bytes;
@@ -25,32 +25,42 @@ const AREA: usize = 200;
 const FILE: &str = "Users/alice/Downloads/invoice.exe";
 const MFT_AT: usize = 16 << 10;
 
-/// How many records each stream gave.
+/// How many records and losses each stream gave.
 #[derive(Default)]
-struct Rows(Mutex<BTreeMap<String, u64>>);
+struct Rows(Mutex<BTreeMap<String, Counted>>);
 
-struct Unit(String, u64);
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    records: u64,
+    warnings: u64,
+}
+
+struct Unit(String, Counted);
 
 impl Consumer for Rows {
     type Unit = Unit;
 
     fn unit(&self, context: &Arc<Context>) -> Unit {
-        Unit(context.streams[0].to_string(), 0)
+        Unit(context.streams[0].to_string(), Counted::default())
     }
 
     fn join(&self, unit: Unit) -> io::Result<()> {
         let mut rows = self.0.lock().expect("no thread panicked");
-        *rows.entry(unit.0).or_default() += unit.1;
+        let counted = rows.entry(unit.0).or_default();
+        counted.records += unit.1.records;
+        counted.warnings += unit.1.warnings;
         Ok(())
     }
 }
 
 impl Sink for Unit {
     fn observe(&mut self, _: &Observation<'_>) {
-        self.1 += 1;
+        self.1.records += 1;
     }
 
-    fn warn(&mut self, _: Warning) {}
+    fn warn(&mut self, _: Warning) {
+        self.1.warnings += 1;
+    }
 }
 
 /// The sample with nine snapshots, in each of which the file was last changed at another time.
@@ -104,9 +114,11 @@ fn nine() -> Evidence {
 fn rows(evidence: &Evidence, artefacts: &[&'static dyn Artefact]) -> BTreeMap<String, u64> {
     let rows = Rows::default();
     parse(evidence, artefacts, &rows, &Progress::default()).expect("parsed");
-    let mut rows = rows.0.into_inner().expect("no thread panicked");
-    rows.retain(|_, count| *count > 0);
-    rows
+    let rows = rows.0.into_inner().expect("no thread panicked");
+    let records = rows
+        .into_iter()
+        .map(|(stream, counted)| (stream, counted.records));
+    records.filter(|(_, count)| *count > 0).collect()
 }
 
 #[test]
@@ -125,6 +137,116 @@ fn nine_snapshots_add_nine_rows() {
         }
         assert_eq!(all, expected);
     }
+}
+
+/// Where the event log of the sample lies in its volume: its header, and two chunks.
+const LOG: &str = "Windows/System32/winevt/Logs/Security.evtx";
+const LOG_HEADER: usize = 4096;
+/// The first block behind it.
+const BEHIND_LOG: usize = AREA + 1;
+const CHUNK: usize = 64 << 10;
+
+/// A source whose volume is `now`, with one snapshot in which it was `before`.
+fn with_one_snapshot(disk: &[u8], now: &[u8], before: &[u8]) -> Evidence {
+    let pairs = now.chunks_exact(BLOCK).zip(before.chunks_exact(BLOCK));
+    let shadow = Shadow {
+        created_filetime: 133_000_000_000_000_000,
+        blocks: pairs
+            .enumerate()
+            .filter(|(_, (now, before))| now != before)
+            .map(|(block, (_, before))| (block as u32, before.to_vec()))
+            .collect(),
+        besides: Vec::new(),
+    };
+    let mut disk = disk.to_vec();
+    disk[VOLUME_AT..][..now.len()].copy_from_slice(now);
+    lay(
+        &mut disk[VOLUME_AT..],
+        (BEHIND_LOG * BLOCK) as u64,
+        std::slice::from_ref(&shadow),
+    );
+    let mut evidence = open_source("one".into(), Arc::new(Bytes(disk)));
+    evidence.volumes = evidence.with_snapshots();
+    evidence
+}
+
+/// How many records and losses of event logs were handed on, of the volume alone and with its snapshot.
+fn of_logs(mut evidence: Evidence) -> [Counted; 2] {
+    let evtx = [by_id("windows.evtx").expect("registered")];
+    let of = |evidence: &Evidence| {
+        let rows = Rows::default();
+        parse(evidence, &evtx, &rows, &Progress::default()).expect("parsed");
+        let rows = rows.0.into_inner().expect("no thread panicked");
+        let logs = rows.iter().filter(|(stream, _)| stream.ends_with(LOG));
+        logs.fold(Counted::default(), |sum, (_, one)| Counted {
+            records: sum.records + one.records,
+            warnings: sum.warnings + one.warnings,
+        })
+    };
+    let both = of(&evidence);
+    evidence.volumes.truncate(1);
+    [of(&evidence), both]
+}
+
+#[test]
+fn of_a_log_that_changed_a_snapshot_adds_what_is_gone() {
+    let disk = std::fs::read(testdata().join("demo/workstation.raw")).expect("our sample");
+    let volume = &disk[VOLUME_AT..];
+    let sectors = volume.chunks_exact(512);
+    let log = 512
+        * sectors
+            .take_while(|sector| !sector.starts_with(b"ElfFile\0"))
+            .count();
+    let second = log + LOG_HEADER + CHUNK;
+    assert_eq!(volume[second..][..8], *b"ElfChnk\0", "in one piece");
+
+    // Records of a chunk that the volume itself has no more; that it was wiped is told once.
+    let mut wiped = volume.to_vec();
+    wiped[second..second + CHUNK].fill(0);
+    let [alone, both] = of_logs(with_one_snapshot(&disk, &wiped, volume));
+    let [whole, _] = of_logs(with_one_snapshot(&disk, volume, &wiped));
+    assert!(alone.records > 0 && alone.records < whole.records);
+    assert_eq!((both.records, both.warnings), (whole.records, 1));
+
+    // A wiped chunk that the volume has as well, whose header counts it no more, is told of the snapshot.
+    let mut cleared = wiped.clone();
+    let header = &mut cleared[log..][..LOG_HEADER];
+    header[42..44].copy_from_slice(&1u16.to_le_bytes());
+    let sum = crc32fast::hash(&header[..120]);
+    header[124..128].copy_from_slice(&sum.to_le_bytes());
+    let [alone, both] = of_logs(with_one_snapshot(&disk, &cleared, &wiped));
+    assert_eq!((alone.warnings, both.warnings), (0, 1));
+    assert_eq!(alone.records, both.records);
+}
+
+#[test]
+fn of_a_log_only_the_chunks_that_changed_are_parsed() {
+    let evidence = nine();
+    let volume = &evidence.volumes[0];
+    let id = format!("{}/{LOG}", volume.info().id)
+        .parse()
+        .expect("an id");
+    let stream = volume.open(&id).expect("the sample's log");
+    let context = Arc::new(Context {
+        artefact: "windows.evtx",
+        source: "one".into(),
+        host: None,
+        host_id: None,
+        streams: vec![id.to_string().into()],
+    });
+    let tally = |changed: Option<&[Range<u64>]>| {
+        let input = Input {
+            changed,
+            ..Input::alone(stream.as_ref())
+        };
+        let evtx = by_id("windows.evtx").expect("registered");
+        run(evtx, input, &context, &Rows::default()).expect("parsed")
+    };
+    let second = (LOG_HEADER + CHUNK) as u64;
+    let [first, second] = [0..second, second + 5..second + 6].map(|range| tally(Some(&[range])));
+    assert!(first.records > 0 && second.records > 0);
+    assert_eq!(tally(None).records, first.records + second.records);
+    assert_eq!(tally(Some(&[])).records, 0);
 }
 
 #[test]
@@ -149,7 +271,8 @@ fn a_walk_of_what_changed_shows_the_file_with_its_path() {
         for (path, modified) in &shown {
             assert_eq!(whole.get(path), Some(modified), "{path}");
         }
-        let changed = volume.changed_mft().expect("both states are sound");
+        let mft = format!("{}/$MFT", volume.info().id).parse().expect("an id");
+        let changed = volume.changed_ranges(&mft).expect("both states are sound");
         let bytes: u64 = changed.iter().map(|range| range.end - range.start).sum();
         assert_eq!(bytes, BLOCK as u64);
     }
