@@ -9,6 +9,7 @@
 //! …       a value for each column: a tag and what it needs
 //! ```
 
+use memchr::memmem;
 use scelle_event::{
     Fields, Observation, Precision, Provenance, Role, Schema, UtcNanos, Value, json,
 };
@@ -85,7 +86,10 @@ fn write_message(out: &mut Vec<u8>, message: &str, subject: Option<&str>) {
     const SHORTEST: usize = 8;
     let named = subject
         .filter(|subject| subject.len() >= SHORTEST)
-        .and_then(|subject| Some((message.find(subject)?, subject.len())));
+        .and_then(|subject| {
+            let at = memmem::find(message.as_bytes(), subject.as_bytes())?;
+            Some((at, subject.len()))
+        });
     match named {
         Some((at, length)) => {
             out.push(1);
