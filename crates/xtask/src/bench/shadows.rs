@@ -1,6 +1,12 @@
 //! A volume with nine shadow copies: what other people's tools wrote to it day by day.
 
-use std::{collections::BTreeMap, fs, io::Write, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context, ensure};
 use scelle_testkit::shadow::{BLOCK, Shadow, lay};
@@ -63,9 +69,16 @@ pub(crate) fn volume(image: &Path, mount: &Path, big_log: &Path) -> anyhow::Resu
 fn write_log(logs: &Path, chunks: &[u8], number: usize, length: usize) -> anyhow::Result<()> {
     const ROOM: usize = LOG_CHUNKS + SNAPSHOTS * CHUNKS_A_DAY;
     let first = number * ROOM * log::CHUNK;
-    let mut file = fs::File::create(logs.join(format!("Log{number}.evtx")))?;
+    // As Windows does it: what is there stays where it is.
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(logs.join(format!("Log{number}.evtx")))?;
     file.write_all(&log::header(length as u16, 1))?;
-    Ok(file.write_all(&chunks[first..first + length * log::CHUNK])?)
+    let have = file.metadata()?.len().saturating_sub(log::HEADER as u64) as usize;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file.write_all(&chunks[first + have..first + length * log::CHUNK])?)
 }
 
 /// The blocks that differ, as they were before.
