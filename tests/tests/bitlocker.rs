@@ -66,8 +66,10 @@ impl Made {
 fn a_locked_volume_says_what_opens_it_and_is_kept_as_it_is() {
     let made = Made::new();
     let locked = made.text("locked.raw");
+    let rows = made.text("rows.jsonl");
     for arguments in [
         vec!["ls", &locked],
+        vec!["timeline", &locked, "--format", "jsonl", "--out", &rows],
         vec!["story", &locked, FILE],
         vec!["cat", &locked, FILE],
     ] {

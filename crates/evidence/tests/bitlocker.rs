@@ -480,8 +480,8 @@ fn volumes_that_windows_made_are_read_as_dissect_reads_them() {
     for (name, way, secret, compared) in [
         ("aes_128", "password", "password12!@", u64::MAX),
         ("aes_256", "password", "password12!@", u64::MAX),
-        ("aes_128_diffuser", "password", "password12!@", 2 << 20),
-        ("aes_256_diffuser", "password", "password12!@", 2 << 20),
+        ("aes_128_diffuser", "password", "password12!@", 512 << 10),
+        ("aes_256_diffuser", "password", "password12!@", 512 << 10),
         ("aes-xts_128", "password", "password12!@", u64::MAX),
         ("aes-xts_256", "password", "password12!@", u64::MAX),
         ("recovery_password", "recovery", recovery, u64::MAX),
@@ -490,7 +490,7 @@ fn volumes_that_windows_made_are_read_as_dissect_reads_them() {
         ("suspended", "clear", "", u64::MAX),
         ("decrypted", "none", "", u64::MAX),
         ("eow_partial", "password", "password12!@", 64 << 20),
-        ("vista", "recovery", vista, 4 << 20),
+        ("vista", "recovery", vista, 512 << 10),
     ] {
         let path = folder.path().join(name);
         unpack(&samples.join(format!("{name}.bin.gz")), &path);

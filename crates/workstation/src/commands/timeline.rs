@@ -181,7 +181,13 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         )
     })?;
     made.tell(terminal)?;
-    Ok(Exit::with_losses(made.losses() > 0))
+    // What could not be opened gives no row, and no warning of a parser.
+    let mut losses = made.losses();
+    for loss in sources.iter().flat_map(|source| &source.evidence().losses) {
+        terminal.warn(scelle::show_loss(None, loss));
+        losses += 1;
+    }
+    Ok(Exit::with_losses(losses > 0))
 }
 
 /// A timeline that was written.
