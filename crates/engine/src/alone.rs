@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use scelle_artefacts::{Artefact, Emitter, Input};
-use scelle_event::{ArtefactId, Consumer, Context, Observation, Sink, Warning};
+use scelle_artefacts::{Artefact, Candidate, Emitter, Input};
+use scelle_event::{ArtefactId, Consumer, Context, Observation, Sink, StreamId, Warning};
 use scelle_formats::{Bytes, DecodeError, ReadAt, ReadAtExt as _, ReadError};
 
 use crate::{RunError, run};
@@ -25,6 +25,9 @@ pub enum AloneError {
          rows of windows.evtx, and of small files that stand alone, can be"
     )]
     Unsupported(ArtefactId),
+    /// A timeline has no row of that artefact out of the stream.
+    #[error("the stream does not look like {0}, so no timeline has a row of that kind of it")]
+    Unrecognised(ArtefactId),
     /// Something that the record rests on is not there, or damaged.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -50,7 +53,8 @@ pub fn check_alone(artefact: &dyn Artefact, len: u64) -> Result<(), AloneError> 
     }
 }
 
-/// Parses the record that begins at `at` as `artefact`, and hands it to `consumer`.
+/// Parses the record that begins at `at` of the stream `id` as `artefact`, which has to recognise the stream, and hands it to
+/// `consumer`.
 ///
 /// Whatever the result depends on is read through `stream`, and what can't be read is an error: so a stream that holds only what
 /// such a run read gives the same.
@@ -59,12 +63,14 @@ pub fn check_alone(artefact: &dyn Artefact, len: u64) -> Result<(), AloneError> 
 /// Where no record begins there, or what it rests on can't be read.
 pub fn run_alone<C: Consumer>(
     artefact: &dyn Artefact,
+    id: &StreamId,
     at: u64,
     stream: &dyn ReadAt,
     context: &Arc<Context>,
     consumer: &C,
 ) -> Result<(), AloneError> {
     check_alone(artefact, stream.len())?;
+    recognise(artefact, id, stream)?;
     let only = At { consumer, at };
     let Some(parser) = artefact.alone() else {
         let mut bytes = vec![0; stream.len() as usize];
@@ -85,6 +91,26 @@ pub fn run_alone<C: Consumer>(
     parsed.map_err(|_| AloneError::Defect)??;
     only.join(unit).map_err(RunError::from)?;
     Ok(())
+}
+
+/// Refuses a stream that a timeline would not parse as `artefact`. What decides is read, and can't be passed over in silence.
+fn recognise(
+    artefact: &dyn Artefact,
+    id: &StreamId,
+    stream: &dyn ReadAt,
+) -> Result<(), AloneError> {
+    let mut head = vec![0; stream.len().min(Candidate::HEAD_BYTES as u64) as usize];
+    stream
+        .read_exact_at("the stream's head", 0, &mut head)
+        .map_err(DecodeError::from)?;
+    let candidate = Candidate::new(&id.path, id.stream.as_ref(), stream.len(), || {
+        Some(Box::new(stream))
+    });
+    if artefact.recognises(&candidate) {
+        Ok(())
+    } else {
+        Err(AloneError::Unrecognised(artefact.descriptor().id))
+    }
 }
 
 /// Hands on the records that begin at one place.

@@ -11,7 +11,7 @@ use scelle_engine::{
     alone::{AloneError, Watched, run_alone},
     run,
 };
-use scelle_event::{Consumer, Context, Observation, Sink, Warning, json};
+use scelle_event::{Consumer, Context, EvidencePath, Observation, Sink, StreamId, Warning, json};
 use scelle_formats::{Bytes, ReadAt, ReadError};
 use scelle_testkit::{Corpus, Sample};
 
@@ -90,14 +90,20 @@ fn context(artefact: &dyn Artefact) -> Arc<Context> {
     })
 }
 
-/// One record from its place, or why not.
+/// One record of a file of that name from its place, or why not.
 fn alone(
+    name: &str,
     artefact: &dyn Artefact,
     at: u64,
     stream: &dyn ReadAt,
 ) -> Result<Vec<(Range<u64>, String)>, AloneError> {
+    let id = StreamId {
+        volume: "test".into(),
+        path: EvidencePath::from_bytes(name.as_bytes()),
+        stream: None,
+    };
     let kept = Kept::default();
-    run_alone(artefact, at, stream, &context(artefact), &kept)?;
+    run_alone(artefact, &id, at, stream, &context(artefact), &kept)?;
     Ok(kept.into_list())
 }
 
@@ -110,19 +116,19 @@ fn check_log(name: &str, bytes: &[u8], every: usize) -> Vec<u64> {
     let mut needed = Vec::new();
     for (range, said) in kept.into_list().iter().step_by(every) {
         let watched = Watched::new(&stream);
-        let by_itself = alone(artefact, range.start, &watched)
+        let by_itself = alone(name, artefact, range.start, &watched)
             .unwrap_or_else(|error| panic!("{name} at {}: {error}", range.start));
         assert_eq!(by_itself, [(range.clone(), said.clone())], "{name}");
         let shown = watched.read();
         let only = Only { bytes, shown };
-        let again = alone(artefact, range.start, &only)
+        let again = alone(name, artefact, range.start, &only)
             .unwrap_or_else(|error| panic!("{name} at {}: {error}", range.start));
         assert_eq!(again, by_itself, "{name}");
         // Not one of the ranges is there for nothing that could be left out.
         for left_out in 0..only.shown.len() {
             let mut shown = only.shown.clone();
             shown.remove(left_out);
-            let refused = alone(artefact, range.start, &Only { bytes, shown });
+            let refused = alone(name, artefact, range.start, &Only { bytes, shown });
             assert!(refused.is_err(), "{name} at {}: {refused:?}", range.start);
         }
         let leaves: u64 = only
@@ -160,7 +166,7 @@ fn records_of_real_logs_stand_alone_and_need_little() {
         let bytes = corpus.read(&name);
         // Of each log some hundred records.
         let every = (bytes.len() / (128 << 10)).max(1);
-        needed.extend(check_log(&name, &bytes, every));
+        needed.extend(check_log(name.trim_end_matches(".zst"), &bytes, every));
     }
     needed.sort_unstable();
     assert!(needed.len() > 1_000, "{}", needed.len());
@@ -176,16 +182,39 @@ fn records_of_real_logs_stand_alone_and_need_little() {
 
 #[test]
 fn what_rests_on_more_is_refused_by_name() {
-    let mft = by_id("ntfs.usnjrnl").expect("registered");
-    let refused = alone(mft, 0, &Bytes(vec![0; 4096])).expect_err("it needs the $MFT");
+    let journal = by_id("ntfs.usnjrnl").expect("registered");
+    let refused = alone("$J", journal, 0, &Bytes(vec![0; 4096])).expect_err("it needs the $MFT");
     assert!(refused.to_string().contains("ntfs.usnjrnl"), "{refused}");
     let elf = by_id("executable.elf").expect("registered");
-    let refused = alone(elf, 0, &Bytes(vec![0; 1 << 20])).expect_err("too large");
+    let refused = alone("a", elf, 0, &Bytes(vec![0; 1 << 20])).expect_err("too large");
     assert!(refused.to_string().contains("executable.elf"), "{refused}");
     let evtx = by_id("windows.evtx").expect("registered");
     for at in [0, 4096, 5000, u64::MAX] {
         for bytes in [vec![], vec![0; 100], vec![0xFF; 70_000]] {
-            assert!(alone(evtx, at, &Bytes(bytes)).is_err());
+            assert!(alone("a.evtx", evtx, at, &Bytes(bytes)).is_err());
         }
     }
+}
+
+/// Bytes that a parser takes, in a stream that no timeline hands to it.
+#[test]
+fn a_stream_of_another_kind_has_no_row() {
+    let recycled = by_id("windows.recycle-bin").expect("registered");
+    let sample = Sample::of("windows.recycle-bin").remove(0);
+    let bytes = sample.bytes();
+    let found = alone(&sample.name, recycled, 0, &Bytes(&bytes)).expect("its own name");
+    assert_eq!(found.len(), 1);
+    let refused = alone("notes.txt", recycled, 0, &Bytes(&bytes)).expect_err("another name");
+    assert!(matches!(refused, AloneError::Unrecognised(_)), "{refused}");
+    let evtx = by_id("windows.evtx").expect("registered");
+    let mut log = Sample::of("windows.evtx")
+        .into_iter()
+        .find(|sample| sample.name == "Security.evtx")
+        .expect("a sample")
+        .bytes();
+    alone("a.bin", evtx, 4096 + 512, &Bytes(&log)).expect("by its magic");
+    log[0] = 0;
+    alone("a.evtx", evtx, 4096 + 512, &Bytes(&log)).expect("by its name and first chunk");
+    let refused = alone("a.bin", evtx, 4096 + 512, &Bytes(&log)).expect_err("by nothing");
+    assert!(matches!(refused, AloneError::Unrecognised(_)), "{refused}");
 }

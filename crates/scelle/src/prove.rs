@@ -217,7 +217,7 @@ fn rows_alone(
         host_id: id.volume.starts_with(NTFS).then(|| base.into()),
         streams: vec![id.to_string().into()],
     });
-    rows(|timeline| Ok(run_alone(artefact, offset, stream, &context, timeline)?))
+    rows(|timeline| Ok(run_alone(artefact, id, offset, stream, &context, timeline)?))
 }
 
 /// The lines of a timeline of what `fill` finds.

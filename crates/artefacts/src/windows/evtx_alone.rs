@@ -1,6 +1,6 @@
 //! One record of an event log, from no more of the log than it rests on: what a proof of a row holds.
 //!
-//! Read are the magic at the log's beginning, the header of the record's chunk, the record, and, one after the other, the
+//! Read are the log's beginning, the header of the record's chunk, the record, and, one after the other, the
 //! templates and names in the chunk that its binary XML refers to. Where the record does not stand as the chunk's header
 //! says (among the declared ones with another id, or with two sizes that differ), what it is follows from its neighbours, and all of the
 //! chunk is read.
