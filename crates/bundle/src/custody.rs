@@ -287,6 +287,9 @@ impl Custody {
 
     fn wrong(&mut self, line: Option<u64>, what: String) {
         if self.problems.len() < MOST_PROBLEMS {
+            // A parser's message may quote what a hostile line says.
+            let plain = |one: char| if one.is_control() { '\u{FFFD}' } else { one };
+            let what = what.chars().map(plain).collect();
             self.problems.push(CustodyProblem { line, what });
         }
     }

@@ -289,6 +289,19 @@ fn items(now: &Snapshot) -> String {
     }
 }
 
+/// A text that somebody else may have made: what would steer a terminal is shown as it is written in Rust.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() {
+            out.extend(one.escape_default());
+        } else {
+            out.push(one);
+        }
+    }
+    out
+}
+
 fn paint(on: bool, tone: Tone, text: impl Display) -> String {
     if on {
         format!("\x1b[{}m{text}\x1b[0m", tone.code())
@@ -332,4 +345,14 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\n");
+    }
 }

@@ -11,7 +11,7 @@ use scelle::{
 };
 use serde_json::json;
 
-use crate::{Exit, KeyArgs, Terminal, Tone};
+use crate::{Exit, KeyArgs, Terminal, Tone, terminal::plain};
 
 /// Check that a bundle is what it was when it was sealed
 #[derive(clap::Args, Debug)]
@@ -123,7 +123,7 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
     };
     terminal.line(format!("{}{scope}", terminal.paint(tone, answer)))?;
     for problem in &report.problems {
-        terminal.line(format!("  {problem}"))?;
+        terminal.line(format!("  {}", plain(&problem.to_string())))?;
     }
     let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
     for (name, value) in [
@@ -138,7 +138,8 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
     }
     for (name, signers) in [("Signed by", &report.signers), ("Through", &report.through)] {
         for signer in signers {
-            let user = signer.user_id.as_deref().map(|user| format!(" ({user})"));
+            let user = signer.user_id.as_deref().map(plain);
+            let user = user.map(|user| format!(" ({user})"));
             let user = user.unwrap_or_default();
             terminal.line(format!("{}{}{user}", head(name), signer.fingerprint))?;
         }

@@ -18,6 +18,7 @@ use scelle::{
 use scelle_collector::{
     Exit, KeyArgs, Terminal, Tone,
     commands::{collect::bundle_name, verify::read_certificates},
+    terminal::plain,
 };
 use serde_json::{Value, json};
 
@@ -233,7 +234,7 @@ fn show(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
         }
     }
     for problem in &chain.problems {
-        terminal.warn(problem);
+        terminal.warn(plain(&problem.to_string()));
     }
     Ok(Exit::with_losses(!chain.problems.is_empty()))
 }
@@ -262,20 +263,6 @@ fn print(line: &CustodyLine, terminal: &Terminal) -> Result<()> {
     );
     terminal.line(terminal.paint(Tone::Faint, text))?;
     Ok(())
-}
-
-/// A text out of a file that anyone may have made: what would steer a terminal is shown as it is written.
-fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|one| {
-            let shown = if one.is_control() {
-                one.escape_default().to_string()
-            } else {
-                one.to_string()
-            };
-            shown.chars().collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 fn verify(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
@@ -459,10 +446,5 @@ mod tests {
         assert_eq!(time(Some(stated), None).expect("a time"), stated);
         assert!(time(Some("2024-06-03T10:00:00"), None).is_err());
         assert!(time(None, Some("Mars/Base")).is_err());
-    }
-
-    #[test]
-    fn nothing_steers_a_terminal() {
-        assert_eq!(plain("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\n");
     }
 }

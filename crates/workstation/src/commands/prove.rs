@@ -16,6 +16,7 @@ use scelle_collector::{
     Exit, Inputs, KeyArgs, LabelArgs, Terminal, Tone,
     commands::verify::{self, read_authorities, read_certificates},
     output::PartialFile,
+    terminal::plain,
 };
 use serde_json::{Value, json};
 
@@ -182,12 +183,12 @@ fn check(args: &Args, path: &Path, terminal: &Terminal) -> Result<Exit> {
                 "{}{}  {}",
                 head("Proven row"),
                 text("time_text"),
-                shown(&text("message"))
+                plain(&text("message"))
             ))?;
             terminal.line(format!(
                 "{}{} @ {}",
                 head("Read from"),
-                shown(&text("stream")),
+                plain(&text("stream")),
                 row["offset"]
             ))?;
         }
@@ -209,22 +210,9 @@ fn broken(path: &Path, what: &str, terminal: &Terminal) -> Result<Exit> {
         }))?;
     } else {
         terminal.line(terminal.paint(Tone::Bad, "broken"))?;
-        terminal.line(format!("  {} is no proof: {}", path.display(), shown(what)))?;
+        terminal.line(format!("  {} is no proof: {}", path.display(), plain(what)))?;
     }
     Ok(Exit::LOSSES)
-}
-
-/// A text out of evidence: what would steer a terminal is shown as it is written.
-fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for one in text.chars() {
-        if one.is_control() {
-            out.extend(one.escape_default());
-        } else {
-            out.push(one);
-        }
-    }
-    out
 }
 
 fn read_limited(path: &Path) -> Result<Vec<u8>> {
