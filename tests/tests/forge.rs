@@ -71,6 +71,25 @@ fn forge(source: &str, more: &[&str]) -> Forged {
     Forged { folder, said }
 }
 
+/// One that was cut before it wrote anything: it goes on under the name that it was begun with.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_goes_on() {
+    let forged = forge("FOLDER/evidence", &["--profile", "everything"]);
+    let out = forged.at("case-42-run-7.scelle.zip.pgp");
+    forged.run(&["--resume", "--out", &out]).ended(2);
+    fs::write(format!("{out}.partial"), b"").expect("room");
+    forged.run(&["--resume", "--out", &out]).ended(0);
+    let key = text(&team().with_file_name("example.key.asc"));
+    let trust = forged.at("case-42.cert.asc");
+    let command = ["verify", &out, "--key", &key, "--trust", &trust];
+    run_scelle(command).ended(0);
+    let to = forged.at("clear");
+    let command = ["extract", &out, "--key", &key, "--to", &to, "--in-clear"];
+    run_scelle(command).ended(0);
+    assert!(Path::new(&to).join("case-42-run-7/data").is_dir());
+}
+
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]
 fn a_prepared_collector_asks_nothing_and_is_vouched_for() {

@@ -49,7 +49,8 @@ fn a_folder_becomes_a_bundle_and_a_timeline() {
             "tlp",
             "files",
             "bytes",
-            "losses"
+            "losses",
+            "part"
         ])
     );
     assert_eq!(collected["tlp"], "TLP:AMBER+STRICT");

@@ -352,8 +352,10 @@ impl<'a> Cut<'a> {
     fn previous(&self, before: Option<&Mark>) -> Option<String> {
         match (before, &self.collection.resumes) {
             (Some(mark), _) => Some(mark.hash.clone()),
-            (None, Some(resumes)) => Some(resumes.checkpoint_blake3.clone()),
-            (None, None) => None,
+            (None, Some(resumes)) if self.collection.salvage.is_none() => {
+                Some(resumes.checkpoint_blake3.clone())
+            }
+            (None, _) => None,
         }
     }
 

@@ -311,6 +311,14 @@ impl FileLine {
         }
     }
 
+    /// Its line of `manifest-blake3.txt`.
+    pub(crate) fn blake3_line(&self) -> Result<String, String> {
+        let (_, blake3) = self
+            .member_hashes()
+            .ok_or_else(|| format!("{}: there is no hash of what is stored", self.member))?;
+        Ok(format!("{blake3}  {}\n", self.member))
+    }
+
     /// How many bytes the member holds.
     pub(crate) fn member_size(&self) -> u64 {
         self.stored.as_ref().map_or(self.size, |stored| stored.size)

@@ -18,9 +18,12 @@ mod error;
 mod file_line;
 mod key;
 mod ledger;
+mod logged;
+mod member;
 mod names;
 mod open;
 mod output;
+mod parts;
 mod proof;
 mod reader;
 mod records;
@@ -42,8 +45,10 @@ pub use custody::{Custody, CustodyAction, CustodyLine, CustodyOptions, CustodyPr
 pub use cut::{Covered, Cut};
 pub use error::Error;
 pub use key::{Certificate, SealKey};
+pub use logged::{Cursor, Listener, Logged};
 pub use open::Bundle;
 pub use output::{Output, PartialFile};
+pub use parts::Part;
 pub use proof::Proof;
 pub use records::{
     Act, Collection, CollectionLoss, Deployment, EncryptionRecord, FORMAT, Plan, Resumed, Salvaged,
@@ -56,6 +61,6 @@ pub use text::grouped;
 pub use trust::Terms;
 pub use verify::{
     CheckedProof, Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify,
-    verify_bag, verify_encrypted,
+    verify_bag, verify_encrypted, verify_parts,
 };
-pub use writer::{Added, BundleWriter, Listener, Logged, Options, Source, Stream};
+pub use writer::{Added, BundleWriter, Options, Source, Stream};

@@ -1,28 +1,29 @@
 //! Reading a bundle as the volumes that it was collected from.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    ops::{ControlFlow, Range},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+    sync::{Arc, OnceLock},
 };
 
 use scelle_event::{EvidencePath, StreamId, Tlp};
 use scelle_evidence::{
     Entry, EvidenceLoss, FileId, Security, StreamInfo, Volume, VolumeInfo, VolumeKind,
 };
-use scelle_formats::{Digests, RangeKind, ReadAt, ReadError};
+use scelle_formats::{Digests, ReadAt, ReadError};
 
 use crate::{
-    Collection, Error, FORMAT,
+    Collection, Error, FORMAT, Part, VolumeRecord,
     checkpoint::{self, Segments, TEXT_LIMIT},
     codec::SEGMENT_BYTES,
     file_line::{FileLine, Piece},
+    member::{MemberReader, SparseReader},
+    parts::{Placed, Set},
     reader::{ArchiveReader, Member, Segment},
     text::hex,
+    zip::Directory,
 };
 
-/// Decoded segments that an open stream keeps: 32 MiB at most.
-const KEPT_SEGMENTS: usize = 4;
 /// The most bytes of a file of records that is read whole.
 const RECORD_LIMIT: u64 = 64 << 20;
 
@@ -37,6 +38,7 @@ pub struct Bundle {
     /// The root hash: BLAKE3 of the tag manifest, in hex.
     pub root: String,
     volumes: Vec<Arc<BundleVolume>>,
+    /// The archive that is sealed: the last part, where there are several.
     shared: Arc<Shared>,
 }
 
@@ -44,38 +46,78 @@ impl Bundle {
     /// Opens a bundle. It is not verified: its structure is checked as far as it is read.
     ///
     /// # Errors
-    /// [`Error::Format`] where the archive or a record is not as bundles have it.
+    /// [`Error::Format`] where the archive or a record is not as bundles have it, or it is a part
+    /// of a set.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self, Error> {
-        let shared = Shared::open(source).map_err(Error::Format)?;
-        let shared = Arc::new(shared);
-        let read = |name: &str| shared.read_tag(name).map_err(Error::Format);
-        let collection: Collection = serde_json::from_slice(&read("records/collection.json")?)
-            .map_err(|error| Error::format(format!("records/collection.json: {error}")))?;
-        if collection.format != FORMAT {
+        let shared = Arc::new(Shared::open(source).map_err(Error::Format)?);
+        let collection = shared.collection()?;
+        if collection.part > 1 {
             return Err(Error::format(format!(
-                "format {} is not known here",
-                collection.format
+                "it is part {} of a collection that was cut off and gone on with: name all parts",
+                collection.part
             )));
         }
+        let payload = shared.payload()?;
+        let mut volumes = Volumes::new(&collection);
+        volumes.take_sealed(&shared).map_err(Error::Format)?;
+        Self::of(shared, collection, payload, volumes)
+    }
+
+    /// Opens the parts of a collection that was cut off and gone on with, in whatever order. They
+    /// are not verified, but for the checkpoints by which they go on from each other.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where they are no complete set, or a record is not as bundles have it.
+    pub fn open_parts(parts: &[Part]) -> Result<Self, Error> {
+        let mut set = Set::arrange(parts);
+        set.check().map_err(Error::Format)?;
+        let Some(last) = set.parts.pop() else {
+            return Err(Error::format("there are no parts"));
+        };
+        let sealed = Arc::new(Shared::open(last.archive()).map_err(Error::Format)?);
+        let collection = sealed.collection()?;
+        let mut volumes = Volumes::new(&collection);
+        let mut payload = blake3::Hasher::new();
+        for part in &set.parts {
+            let shared = Arc::new(Shared::of_part(part));
+            part.visit_files(&mut |found, line, _| {
+                payload.update(line.blake3_line()?.as_bytes());
+                volumes.take(&shared, line, part.member(found))
+            })
+            .map_err(Error::Format)?;
+        }
+        last.visit_files(&mut |_, line, _| {
+            payload.update(line.blake3_line()?.as_bytes());
+            Ok(())
+        })
+        .and_then(|()| volumes.take_sealed(&sealed))
+        .map_err(Error::Format)?;
+        Self::of(
+            sealed,
+            collection,
+            hex(payload.finalize().as_bytes()),
+            volumes,
+        )
+    }
+
+    fn of(
+        shared: Arc<Shared>,
+        collection: Collection,
+        payload: String,
+        volumes: Volumes,
+    ) -> Result<Self, Error> {
         let tlp = collection
             .tlp
             .parse()
             .map_err(|error: scelle_event::ParseTlpError| Error::format(error.to_string()))?;
-        let info = String::from_utf8(read("bag-info.txt")?)
-            .map_err(|_| Error::format("bag-info.txt is not UTF-8"))?;
-        let payload = info
-            .lines()
-            .find_map(|line| line.strip_prefix("Scelle-Payload: "))
-            .ok_or_else(|| Error::format("bag-info.txt has no payload id"))?
-            .to_owned();
-        let root = hex(&Digests::of(&read("tagmanifest-sha256.txt")?).blake3);
-        let volumes = read_volumes(&shared, &collection).map_err(Error::Format)?;
+        let manifest = shared.read_tag("tagmanifest-sha256.txt");
+        let root = hex(&Digests::of(&manifest.map_err(Error::Format)?).blake3);
         Ok(Self {
             collection,
             tlp,
             payload,
             root,
-            volumes,
+            volumes: volumes.finish(),
             shared,
         })
     }
@@ -113,33 +155,27 @@ impl Bundle {
     /// # Errors
     /// [`ReadError::Absent`] where there is no such member.
     pub fn open_stored(&self, member: &str) -> Result<Box<dyn ReadAt>, ReadError> {
-        let found = self.volumes.iter().find_map(|volume| {
-            let file = volume
-                .files
-                .iter()
-                .find(|file| file.member.name == member)?;
-            Some((volume, file))
-        });
-        let (volume, file) = found.ok_or_else(|| ReadError::Absent {
+        let mut files = self.volumes.iter().flat_map(|volume| &volume.files);
+        let file = files.find(|file| file.member.name == member);
+        let file = file.ok_or_else(|| ReadError::Absent {
             what: member.to_owned(),
         })?;
-        Ok(Box::new(MemberReader::new(&volume.shared, &file.member)))
+        Ok(Box::new(MemberReader::new(&file.part, &file.member)))
     }
 
     /// The member that a stream is stored as, and what it holds, where that is the stream itself.
     pub(crate) fn sealed_stream(&self, id: &StreamId) -> Result<(&str, Box<dyn ReadAt>), Error> {
         let volume = self.volumes.iter().find(|one| one.info.id == id.volume);
         let key = (id.path.clone(), id.stream.clone());
-        let file = volume.and_then(|volume| Some((volume, *volume.by_name.get(&key)?)));
-        let (volume, file) = file.ok_or_else(|| Error::format(format!("it holds no {id}")))?;
-        let file = &volume.files[file];
+        let file = volume.and_then(|volume| volume.files.get(*volume.by_name.get(&key)?));
+        let file = file.ok_or_else(|| Error::format(format!("it holds no {id}")))?;
         if file.pieces.is_some() {
             return Err(Error::format(format!(
                 "{id} is stored without its holes, and nothing under the seal that is small enough \
                  for a proof says where they are"
             )));
         }
-        let reader = MemberReader::new(&volume.shared, &file.member);
+        let reader = MemberReader::new(&file.part, &file.member);
         Ok((&file.member.name, Box::new(reader)))
     }
 
@@ -163,11 +199,11 @@ impl Bundle {
 /// Where each member's segments begin, by the member's name.
 type SegmentsByMember = HashMap<String, Vec<u64>>;
 
-/// What the volumes of a bundle have in common.
-struct Shared {
-    source: Arc<dyn ReadAt>,
-    directory: crate::zip::Directory,
-    folder: String,
+/// What the streams of an archive have in common.
+pub(crate) struct Shared {
+    pub(crate) source: Arc<dyn ReadAt>,
+    directory: Directory,
+    pub(crate) folder: String,
     tags: Vec<Member>,
     /// The checkpoints' texts, in order, and the segments that each lists, once it was read.
     checkpoints: Vec<(Member, OnceLock<SegmentsByMember>)>,
@@ -200,7 +236,45 @@ impl Shared {
         })
     }
 
-    fn archive(&self) -> ArchiveReader<'_> {
+    /// A part that was cut: it has no central directory, and its checkpoints tell what is where.
+    fn of_part(part: &Placed<'_>) -> Self {
+        let texts = part.cut.marks.iter().map(|mark| &mark.text);
+        Self {
+            source: part.archive(),
+            directory: Directory::NONE,
+            folder: part.cut.folder.clone(),
+            tags: Vec::new(),
+            checkpoints: texts
+                .map(|text| (part.member(text), OnceLock::new()))
+                .collect(),
+        }
+    }
+
+    fn collection(&self) -> Result<Collection, Error> {
+        let text = self.read_tag("records/collection.json");
+        let collection: Collection = serde_json::from_slice(&text.map_err(Error::Format)?)
+            .map_err(|error| Error::format(format!("records/collection.json: {error}")))?;
+        if collection.format != FORMAT {
+            return Err(Error::format(format!(
+                "format {} is not known here",
+                collection.format
+            )));
+        }
+        Ok(collection)
+    }
+
+    /// The payload id, as `bag-info.txt` states it.
+    fn payload(&self) -> Result<String, Error> {
+        let info = self.read_tag("bag-info.txt").map_err(Error::Format)?;
+        let info =
+            String::from_utf8(info).map_err(|_| Error::format("bag-info.txt is not UTF-8"))?;
+        info.lines()
+            .find_map(|line| line.strip_prefix("Scelle-Payload: "))
+            .map(str::to_owned)
+            .ok_or_else(|| Error::format("bag-info.txt has no payload id"))
+    }
+
+    pub(crate) fn archive(&self) -> ArchiveReader<'_> {
         ArchiveReader {
             source: &*self.source,
             directory: self.directory,
@@ -222,7 +296,7 @@ impl Shared {
     }
 
     /// A member's segments, out of the first checkpoint behind it where it has more than one.
-    fn segments(&self, member: &Member) -> Result<Vec<Segment>, String> {
+    pub(crate) fn segments(&self, member: &Member) -> Result<Vec<Segment>, String> {
         let data_at = self.archive().data_at(&self.folder, member);
         let none = Vec::new();
         let mut table = &none;
@@ -264,6 +338,8 @@ impl Shared {
 /// One file of a volume.
 #[derive(Clone)]
 struct StoredFile {
+    /// The archive that its member is in.
+    part: Arc<Shared>,
     /// The entry's number in the volume.
     entry: usize,
     stream: Option<EvidencePath>,
@@ -276,7 +352,6 @@ struct StoredFile {
 
 /// A volume as it was collected.
 struct BundleVolume {
-    shared: Arc<Shared>,
     info: VolumeInfo,
     entries: Vec<Entry>,
     files: Vec<StoredFile>,
@@ -284,35 +359,76 @@ struct BundleVolume {
     by_entry: HashMap<(FileId, Option<EvidencePath>), usize>,
 }
 
-/// Reads `files.jsonl` beside the central directory.
-fn read_volumes(
-    shared: &Arc<Shared>,
-    collection: &Collection,
-) -> Result<Vec<Arc<BundleVolume>>, String> {
-    let archive = shared.archive();
-    let mut members = archive.members(&shared.folder);
-    let lines = shared.tag("records/files.jsonl")?;
-    let mut volumes: Vec<BundleVolume> = Vec::new();
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut entries: HashMap<(usize, Option<FileId>, EvidencePath), usize> = HashMap::new();
-    let mut securities: HashSet<Arc<Security>> = HashSet::new();
-    let mut take = |line: &[u8]| -> Result<(), String> {
-        let line = FileLine::parse(line)?;
-        let member = loop {
-            match members.next_member()? {
-                Some(member) if member.name.starts_with("data/") => break member,
-                Some(_) => {}
-                None => return Err(format!("{} is missing", line.member)),
-            }
-        };
-        if member.name != line.member || member.facts.size != line.member_size() {
-            return Err(format!(
-                "records/files.jsonl has {:?} where {:?} is",
-                line.member, member.name
-            ));
+/// Volumes as they come out of the lines of files.
+struct Volumes {
+    records: Vec<VolumeRecord>,
+    volumes: Vec<BundleVolume>,
+    numbers: HashMap<String, usize>,
+    entries: HashMap<(usize, Option<FileId>, EvidencePath), usize>,
+    securities: HashSet<Arc<Security>>,
+}
+
+impl Volumes {
+    fn new(collection: &Collection) -> Self {
+        Self {
+            records: collection.volumes.clone(),
+            volumes: Vec::new(),
+            numbers: HashMap::new(),
+            entries: HashMap::new(),
+            securities: HashSet::new(),
         }
-        let volume = *numbers.entry(line.volume.clone()).or_insert_with(|| {
-            volumes.push(BundleVolume::new(shared, collection, &line.volume));
+    }
+
+    fn finish(self) -> Vec<Arc<BundleVolume>> {
+        self.volumes.into_iter().map(Arc::new).collect()
+    }
+
+    /// Reads `files.jsonl` of a sealed archive beside its central directory.
+    fn take_sealed(&mut self, shared: &Arc<Shared>) -> Result<(), String> {
+        let archive = shared.archive();
+        let mut members = archive.members(&shared.folder);
+        let lines = shared.tag("records/files.jsonl")?;
+        let mut take = |line: &[u8]| -> Result<(), String> {
+            let line = FileLine::parse(line)?;
+            let member = loop {
+                match members.next_member()? {
+                    Some(member) if member.name.starts_with("data/") => break member,
+                    Some(_) => {}
+                    None => return Err(format!("{} is missing", line.member)),
+                }
+            };
+            if member.name != line.member || member.facts.size != line.member_size() {
+                return Err(format!(
+                    "records/files.jsonl has {:?} where {:?} is",
+                    line.member, member.name
+                ));
+            }
+            self.take(shared, &line, member)
+        };
+        let mut rest: Vec<u8> = Vec::new();
+        let mut failed = None;
+        for segment in shared.segments(lines)? {
+            archive.decode_segment(lines.facts.method, &segment, &mut |bytes| {
+                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    rest.extend_from_slice(piece);
+                    if let Some(line) = rest.strip_suffix(b"\n") {
+                        if failed.is_none() {
+                            failed = take(line).err();
+                        }
+                        rest.clear();
+                    }
+                }
+            })?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes a file of an archive.
+    fn take(&mut self, part: &Arc<Shared>, line: &FileLine, member: Member) -> Result<(), String> {
+        let records = &self.records;
+        let volumes = &mut self.volumes;
+        let volume = *self.numbers.entry(line.volume.clone()).or_insert_with(|| {
+            volumes.push(BundleVolume::new(records, &line.volume));
             volumes.len() - 1
         });
         let target = &mut volumes[volume];
@@ -320,15 +436,16 @@ fn read_volumes(
         let mut entry = line.entry()?;
         // Thousands of files share a few hundred descriptors.
         if let Some(security) = &mut entry.details.security {
-            match securities.get(security) {
+            match self.securities.get(security) {
                 Some(known) => *security = known.clone(),
                 None => {
-                    securities.insert(security.clone());
+                    self.securities.insert(security.clone());
                 }
             }
         }
         let id = entry.id;
-        let number = *entries
+        let number = *self
+            .entries
             .entry((volume, id, entry.path.clone()))
             .or_insert_with(|| {
                 target.entries.push(entry);
@@ -359,40 +476,23 @@ fn read_volumes(
         if let Some(id) = id {
             target.by_entry.insert((id, stream.clone()), file);
         }
+        let stored = line.stored.as_ref();
         target.files.push(StoredFile {
+            part: part.clone(),
             entry: number,
             stream,
             member,
             size: line.size,
-            pieces: line.stored.map(|stored| stored.ranges.into()),
-            unread: line.unread.into(),
+            pieces: stored.map(|stored| stored.ranges[..].into()),
+            unread: line.unread[..].into(),
         });
         Ok(())
-    };
-    let mut rest: Vec<u8> = Vec::new();
-    let mut failed = None;
-    for segment in shared.segments(lines)? {
-        archive.decode_segment(lines.facts.method, &segment, &mut |bytes| {
-            for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                rest.extend_from_slice(piece);
-                if let Some(line) = rest.strip_suffix(b"\n") {
-                    if failed.is_none() {
-                        failed = take(line).err();
-                    }
-                    rest.clear();
-                }
-            }
-        })?;
-    }
-    match failed {
-        Some(what) => Err(what),
-        None => Ok(volumes.into_iter().map(Arc::new).collect()),
     }
 }
 
 impl BundleVolume {
-    fn new(shared: &Arc<Shared>, collection: &Collection, id: &str) -> Self {
-        let record = collection.volumes.iter().find(|record| record.id == id);
+    fn new(records: &[VolumeRecord], id: &str) -> Self {
+        let record = records.iter().find(|record| record.id == id);
         let kind = match record.map(|record| record.kind.as_str()) {
             Some("ntfs") => VolumeKind::Ntfs,
             Some("fat") => VolumeKind::Fat,
@@ -403,7 +503,6 @@ impl BundleVolume {
             _ => VolumeKind::File,
         };
         Self {
-            shared: shared.clone(),
             info: VolumeInfo {
                 id: id.into(),
                 kind,
@@ -421,19 +520,17 @@ impl BundleVolume {
 
     fn reader(&self, file: usize) -> Box<dyn ReadAt> {
         let file = &self.files[file];
-        let member = MemberReader::new(&self.shared, &file.member);
+        let member = MemberReader::new(&file.part, &file.member);
         if file.pieces.is_none() && file.unread.is_empty() {
             return Box::new(member);
         }
-        Box::new(SparseReader {
+        let pieces = file.pieces.as_deref();
+        Box::new(SparseReader::new(
             member,
-            size: file.size,
-            pieces: match &file.pieces {
-                Some(pieces) => Spread::new(pieces),
-                None => Spread::new(&[(0, file.size)]),
-            },
-            unread: file.unread.clone(),
-        })
+            file.size,
+            pieces,
+            file.unread.clone(),
+        ))
     }
 }
 
@@ -474,170 +571,5 @@ impl Volume for BundleVolume {
                 stream: stream.cloned(),
             }),
         }
-    }
-}
-
-/// What one member holds, read at any place: a segment is decoded and kept for a while.
-struct MemberReader {
-    shared: Arc<Shared>,
-    member: Member,
-    segments: OnceLock<Result<Vec<Segment>, String>>,
-    kept: Mutex<Vec<(usize, Arc<Vec<u8>>)>>,
-}
-
-impl MemberReader {
-    fn new(shared: &Arc<Shared>, member: &Member) -> Self {
-        Self {
-            shared: shared.clone(),
-            member: member.clone(),
-            segments: OnceLock::new(),
-            kept: Mutex::new(Vec::new()),
-        }
-    }
-
-    fn segment(&self, number: usize, offset: u64) -> Result<Arc<Vec<u8>>, ReadError> {
-        let damaged = |why: &String| ReadError::Damaged {
-            what: "a bundle's member",
-            offset,
-            why: format!("{}: {why}", self.member.name),
-        };
-        {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(at) = kept.iter().position(|(known, _)| *known == number) {
-                let found = kept.remove(at);
-                let bytes = found.1.clone();
-                kept.push(found);
-                return Ok(bytes);
-            }
-        }
-        let segments = self
-            .segments
-            .get_or_init(|| self.shared.segments(&self.member))
-            .as_ref()
-            .map_err(damaged)?;
-        let Some(segment) = segments.get(number) else {
-            return Err(damaged(&"it has fewer segments than bytes".to_owned()));
-        };
-        let mut bytes = Vec::with_capacity(segment.size.min(SEGMENT_BYTES as u64) as usize);
-        self.shared
-            .archive()
-            .decode_segment(self.member.facts.method, segment, &mut |piece| {
-                bytes.extend_from_slice(piece);
-            })
-            .map_err(|why| damaged(&why))?;
-        let bytes = Arc::new(bytes);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT_SEGMENTS {
-            kept.remove(0);
-        }
-        kept.push((number, bytes.clone()));
-        Ok(bytes)
-    }
-}
-
-impl ReadAt for MemberReader {
-    fn len(&self) -> u64 {
-        self.member.facts.size
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
-        let left = self.len().saturating_sub(offset);
-        let count = (buf.len() as u64).min(left) as usize;
-        if count == 0 {
-            return Ok(0);
-        }
-        if self.member.facts.method == crate::codec::Method::Store {
-            let archive = self.shared.archive();
-            let at = archive.data_at(&self.shared.folder, &self.member) + offset;
-            return self.shared.source.read_at(at, &mut buf[..count]);
-        }
-        let number = (offset / SEGMENT_BYTES as u64) as usize;
-        let bytes = self.segment(number, offset)?;
-        let from = (offset % SEGMENT_BYTES as u64) as usize;
-        let count = count.min(bytes.len().saturating_sub(from));
-        buf[..count].copy_from_slice(&bytes[from..from + count]);
-        Ok(count)
-    }
-}
-
-/// Pieces of a stream, by their offsets: size and where they are stored.
-struct Spread(BTreeMap<u64, (u64, u64)>);
-
-impl Spread {
-    fn new(pieces: &[Piece]) -> Self {
-        let mut stored = 0;
-        Self(
-            pieces
-                .iter()
-                .map(|(offset, length)| {
-                    let at = stored;
-                    stored += length;
-                    (*offset, (*length, at))
-                })
-                .collect(),
-        )
-    }
-}
-
-/// A stream read back with its holes, and with what could not be read marked.
-struct SparseReader {
-    member: MemberReader,
-    size: u64,
-    pieces: Spread,
-    unread: Arc<[Piece]>,
-}
-
-impl ReadAt for SparseReader {
-    fn len(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
-        let left = self.size.saturating_sub(offset);
-        let count = (buf.len() as u64).min(left) as usize;
-        if count == 0 {
-            return Ok(0);
-        }
-        let before = self.pieces.0.range(..=offset).next_back();
-        if let Some((begin, (length, stored))) = before
-            && offset - begin < *length
-        {
-            let count = (count as u64).min(begin + length - offset) as usize;
-            return self
-                .member
-                .read_at(stored + (offset - begin), &mut buf[..count]);
-        }
-        let next = self.pieces.0.range(offset..).next();
-        let until = next.map_or(self.size, |(begin, _)| *begin);
-        let count = (count as u64).min(until - offset) as usize;
-        buf[..count].fill(0);
-        Ok(count)
-    }
-
-    fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
-        let mut marks: Vec<(Range<u64>, RangeKind)> = Vec::new();
-        let mut push = |range: Range<u64>, kind| {
-            if range.start < range.end {
-                marks.push((range, kind));
-            }
-        };
-        let mut at = 0;
-        let mut unread = self.unread.iter().peekable();
-        for (begin, (length, _)) in &self.pieces.0 {
-            push(at..*begin, RangeKind::Hole);
-            at = *begin;
-            let end = begin + length;
-            while let Some((lost, bytes)) = unread.next_if(|(lost, _)| *lost < end) {
-                let lost_at = (*lost).max(at);
-                let lost_end = (lost + bytes).min(end);
-                push(at..lost_at, RangeKind::Data);
-                push(lost_at..lost_end, RangeKind::Unreadable);
-                at = lost_end.max(at);
-            }
-            push(at..end, RangeKind::Data);
-            at = end;
-        }
-        push(at..self.size, RangeKind::Hole);
-        Box::new(marks.into_iter())
     }
 }

@@ -1,11 +1,12 @@
-//! Going on with a bundle that was cut off, with a new key, behind its last checkpoint.
+//! Going on with a bundle that was cut off, with a new key, behind its last checkpoint: in the same
+//! archive, or in a further part.
 
 use std::time::Instant;
 
 use scelle_formats::Hasher;
 
 use crate::{
-    Act, BundleWriter, Cut, Error, Options, Output,
+    Act, BundleWriter, Cut, Error, Options, Output, Stream,
     archive::{Archive, Kind},
     codec::Method,
     cut::{Piece, signer_name},
@@ -62,6 +63,25 @@ impl<W: Output> BundleWriter<W> {
             detail: Some(&detail),
         });
         Ok(writer)
+    }
+
+    /// Counts on from where the part before ends.
+    pub(crate) fn continue_from_part(&mut self) -> Result<(), Error> {
+        let Some(before) = &self.options.continues else {
+            return Ok(());
+        };
+        let hash = blake3::Hash::from_hex(&before.blake3)
+            .map_err(|error| Error::format(format!("the last checkpoint's hash: {error}")))?;
+        self.previous = Some(hash);
+        (self.cursor, self.warned) = (before.cursor, before.warnings);
+        self.losses = before.losses;
+        Ok(())
+    }
+
+    /// Goes past a stream that an earlier part has: its name is taken.
+    pub fn pass_over(&mut self, stream: &Stream<'_>) {
+        self.names
+            .assign(&stream.volume, &stream.entry, stream.stream.as_deref());
     }
 
     /// Whether all of the collection is there, and [`finish`](BundleWriter::finish) is all that is
@@ -122,11 +142,15 @@ impl<W: Output> BundleWriter<W> {
         match list {
             FILES => self.files.push(line),
             COVERAGE => {
-                self.cursor += 1;
-                self.losses += u64::from(CoverageLine::parse(line)?.is_loss()?);
+                let parsed = CoverageLine::parse(line)?;
+                self.cursor.pass(&parsed.target, parsed.path.as_deref());
+                self.losses += u64::from(parsed.is_loss()?);
                 self.coverage.push(line);
             }
-            WARNINGS => self.warnings.push(line),
+            WARNINGS => {
+                self.warned += 1;
+                self.warnings.push(line);
+            }
             AUDIT => {
                 self.chain.check(line)?;
                 self.audit.push(line);

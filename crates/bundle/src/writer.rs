@@ -13,12 +13,13 @@ use scelle_evidence::{Entry, StreamState};
 use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
-    Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, SealKey, Stamper,
+    Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, Resumed, SealKey, Stamper,
     archive::{Archive, Kind, from_io, to_io},
     checkpoint::{self, Head, Since, TEXT_LIMIT},
     codec::{Block, Method},
     file_line::{self, Content},
     ledger::Ledger,
+    logged::{Cursor, Listener, Logged},
     names::Names,
     records::{self, AuditChain},
     stored::{Layout, MOST_STORED_BYTES, REASON_HOLES, StoredReader, StreamHasher, outcome_of},
@@ -37,7 +38,8 @@ const WHOLE_BYTES: u64 = 4 << 20;
 pub struct Options {
     /// The bundle's name: the folder in the archive.
     pub name: String,
-    /// What `records/collection.json` says; the writer sets format, name, compression and part.
+    /// What `records/collection.json` says; the writer sets format, name, compression, and of a
+    /// further part what it resumes.
     pub collection: Collection,
     /// How payload files are compressed.
     pub compression: Compression,
@@ -49,24 +51,12 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// And this long.
     pub checkpoint_time: Duration,
+    /// Of a further part: the last checkpoint of those before that was logged.
+    pub continues: Option<Logged>,
     /// Hears of each checkpoint once it is on the device, with all before it.
     pub logged: Option<Listener>,
     /// Who is asked for the time of the seal.
     pub stamp: Option<Stamper>,
-}
-
-/// Hears of checkpoints.
-pub type Listener = Box<dyn FnMut(&Logged) -> io::Result<()> + Send>;
-
-/// A checkpoint that is on the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Its number.
-    pub checkpoint: u64,
-    /// BLAKE3 of its text, in hex.
-    pub blake3: String,
-    /// Lines of coverage so far: the plan's cursor.
-    pub cursor: u64,
 }
 
 impl Options {
@@ -78,6 +68,7 @@ impl Options {
             compression: Compression::default(),
             key,
             incident: None,
+            continues: None,
             checkpoint_bytes: 64 << 20,
             checkpoint_time: Duration::from_secs(30),
             logged: None,
@@ -147,8 +138,8 @@ pub struct BundleWriter<W> {
     pub(crate) payload_files: u64,
     pub(crate) payload_bytes: u64,
     pub(crate) losses: u64,
-    /// Lines of coverage.
-    pub(crate) cursor: u64,
+    pub(crate) warned: u64,
+    pub(crate) cursor: Cursor,
     /// Whether the last checkpoint is written: only the seal is missing.
     pub(crate) is_closed: bool,
     /// The payload id, once it is known.
@@ -169,11 +160,16 @@ impl<W: Output> BundleWriter<W> {
     pub fn create(out: W, options: Options) -> Result<Self, Error> {
         let mut writer = Self::begin(out, options)?;
         let name = writer.options.name.clone();
+        let before = writer.options.continues.as_ref();
+        let detail = before.map(|logged| {
+            let before = writer.options.collection.part.saturating_sub(1);
+            format!("after checkpoint {} of part {before}", logged.checkpoint)
+        });
         writer.act(&Act {
-            action: "start",
+            action: detail.as_ref().map_or("start", |_| "resume"),
             subject: &name,
             way: None,
-            detail: None,
+            detail: detail.as_deref(),
         });
         Ok(writer)
     }
@@ -188,12 +184,19 @@ impl<W: Output> BundleWriter<W> {
         collection.name.clone_from(&options.name);
         collection.compression = options.compression.name().to_owned();
         collection.part = collection.part.max(1);
+        if let Some(before) = &options.continues {
+            collection.resumes = Some(Resumed {
+                checkpoint_blake3: before.blake3.clone(),
+                checkpoint: before.checkpoint,
+            });
+        }
         let mut text = serde_json::to_vec_pretty(collection)
             .map_err(|error| Error::format(error.to_string()))?;
         text.push(b'\n');
         let certificate = options.key.certificate()?;
         let archive = Archive::new(out, &options.name);
         let mut writer = Self::around(archive, options);
+        writer.continue_from_part()?;
         writer.put_tag("bagit.txt", Method::Deflate, BAGIT.as_bytes())?;
         writer.put_tag("records/collection.json", Method::Deflate, &text)?;
         writer.put_tag(SIGNER, Method::Deflate, certificate.as_bytes())?;
@@ -220,7 +223,8 @@ impl<W: Output> BundleWriter<W> {
             payload_files: 0,
             payload_bytes: 0,
             losses: 0,
-            cursor: 0,
+            warned: 0,
+            cursor: Cursor::default(),
             is_closed: false,
             payload: String::new(),
             line: Vec::new(),
@@ -269,7 +273,7 @@ impl<W: Output> BundleWriter<W> {
 
     fn note_coverage(&mut self, coverage: &Coverage) {
         self.losses += u64::from(coverage.outcome.is_loss());
-        self.cursor += 1;
+        self.cursor.pass(&coverage.target, coverage.path.as_deref());
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         records::write_coverage(&mut line, coverage);
@@ -288,6 +292,7 @@ impl<W: Output> BundleWriter<W> {
     }
 
     fn note_loss(&mut self, loss: &CollectionLoss) {
+        self.warned += 1;
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         records::write_loss(&mut line, loss);
@@ -531,6 +536,9 @@ impl<W: Output> BundleWriter<W> {
                 checkpoint: self.checkpoints,
                 blake3: hash.to_hex().to_string(),
                 cursor: self.cursor,
+                warnings: self.warned,
+                losses: self.losses,
+                is_last: last,
             })
             .map_err(Error::Write)?;
         }

@@ -200,6 +200,12 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// Of an archive without one.
+    pub(crate) const NONE: Self = Self {
+        members: 0,
+        offset: 0,
+        bytes: 0,
+    };
     /// Appends the records that end the archive.
     pub(crate) fn end(&self, out: &mut Vec<u8>) {
         let zip64 = self.members >= LIMIT_16 || self.offset >= LIMIT_32 || self.bytes >= LIMIT_32;

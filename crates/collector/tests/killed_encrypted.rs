@@ -1,10 +1,10 @@
 //! An encrypted collection that is killed at random moments: its reader loses nothing that was
-//! logged on the device, and `verify` is never wrong.
+//! logged on the device, `verify` is never wrong, and further parts make it whole.
 #![cfg(target_os = "linux")]
 
 mod support;
 
-use std::{env, fs, path::Path, sync::Arc};
+use std::{env, fs, path::Path, process::Stdio, sync::Arc};
 
 use scelle::{
     SalvageOrder, Verdict, Verification, VerifyOptions,
@@ -18,7 +18,7 @@ use support::{Random, Scene, beside, partial};
 
 const FILES: usize = 2_000;
 /// SIGKILLs that are survived, half of each kind of encryption; `SCELLE_KILLS` says otherwise.
-const KILLS: u64 = 100;
+const KILLS: u64 = 60;
 
 fn kills() -> u64 {
     let wanted = env::var("SCELLE_KILLS").ok();
@@ -34,7 +34,10 @@ fn ask(scene: &Scene, path: &Path) -> Option<Verification> {
 /// How many files the cut bundle vouches for. What the side file says was logged on the device
 /// must be among it.
 fn logged(scene: &Scene, bundle: &Path) -> u64 {
-    let side = fs::read(beside(bundle, ".resume"));
+    // It is there from the beginning, unless the kill came before it.
+    let side = fs::read(beside(bundle, ".resume")).unwrap_or_else(|_| b"{}".to_vec());
+    let side: serde_json::Value = serde_json::from_slice(&side).expect("whole at all times");
+    let number = side["checkpoint"].as_u64();
     let file = FileSource::open(&partial(bundle)).expect("it is there");
     let key = scene.key().expect("there is a reader");
     let archive = Ciphertext::open(Arc::new(file))
@@ -44,16 +47,15 @@ fn logged(scene: &Scene, bundle: &Path) -> u64 {
         Err(error) => Err(Error::Format(error.to_string())),
     };
     let Ok(cut) = cut else {
-        assert!(side.is_err(), "something was logged, and the head is lost");
+        assert_eq!(number, None, "something was logged, and the head is lost");
         return 0;
     };
     let covered = cut
         .visit_coverage(|_, _| {})
         .expect("its checkpoints are sound");
-    if let Ok(side) = side {
-        let side: serde_json::Value = serde_json::from_slice(&side).expect("whole at all times");
-        let (number, _) = cut.checkpoint().expect("one was logged");
-        assert!(number >= side["checkpoint"].as_u64().expect("a number"));
+    if let Some(number) = number {
+        let (there, _) = cut.checkpoint().expect("one was logged");
+        assert!(there >= number);
         assert!(covered.lines >= side["cursor"].as_u64().expect("a number"));
     }
     cut.vouched().0
@@ -97,6 +99,11 @@ fn kills_lose_nothing_that_was_logged() {
             let due = logged(&scene, &bundle);
             with_files += u64::from(due > 0);
             save(&scene, &bundle, due);
+            // It may be killed twice more.
+            for _ in 0..killed % 3 {
+                scene.kill(&bundle, true, &mut random);
+            }
+            finish(&scene, &bundle);
             fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
         }
         assert!(
@@ -104,6 +111,43 @@ fn kills_lose_nothing_that_was_logged() {
             "only {with_files} kills met files"
         );
     }
+}
+
+/// Goes on to the end, if it is not there yet, and reads all parts together.
+fn finish(scene: &Scene, bundle: &Path) {
+    let side = beside(bundle, ".resume");
+    if !bundle.exists() && (side.exists() || partial(bundle).exists()) {
+        let said = scene.command(bundle, true).stderr(Stdio::piped()).output();
+        let said = said.expect("it runs");
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        // Killed when its name was given already, it is whole.
+        let is_whole = text.contains("nothing is left to collect");
+        assert!(said.status.code() == Some(0) || is_whole, "{text}");
+    }
+    let first = bundle.with_file_name("case.part1.scelle.zip.pgp");
+    let any = if bundle.exists() { bundle } else { &first };
+    let parts = scelle::parts_of(any);
+    let answer = match &parts[..] {
+        [one] => ask(scene, one).expect("it can be checked"),
+        parts => {
+            let alone = ask(scene, &parts[parts.len() - 1]).expect("it can be checked");
+            assert_eq!(alone.verdict, Verdict::Unfinished, "it is but a part");
+            let options = VerifyOptions::default();
+            let key = scene.key();
+            scelle::verify_parts(parts, &options, key.as_ref(), &Progress::default())
+                .expect("they can be checked")
+        }
+    };
+    assert_eq!(
+        answer.verdict,
+        Verdict::SignerUnknown,
+        "{parts:?}: {:?}",
+        answer.problems
+    );
+    assert_eq!(answer.files, FILES as u64);
+    assert_eq!(answer.payload.as_ref(), Some(&scene.payload));
+    assert_eq!(compare(scene, any), FILES as u64);
+    assert!(!side.exists(), "the side file is gone");
 }
 
 /// What was cut is checked, salvaged and checked again.

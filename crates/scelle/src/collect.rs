@@ -22,8 +22,7 @@ use scelle_evidence::{Entry, EvidenceLoss, Unlocked, Volume, VolumeKind};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
 
 use crate::{
-    Source, StampService, open_file, own_program,
-    resume::{Known, SideFile},
+    Source, StampService, further_part, known::Known, open_file, own_program, side::SideFile,
 };
 
 /// The creation time of run keys, in seconds since 1970: 2026-01-01. It is the release's and not
@@ -141,6 +140,9 @@ pub struct Collected {
     pub session_key: Option<SessionKey>,
     /// Fingerprint of the key that sealed it.
     pub signer: String,
+    /// Which part it is of a collection that was cut off and gone on with; files, bytes, root
+    /// and payload id are of this part alone, losses of all.
+    pub part: u32,
     /// Payload files.
     pub files: u64,
     /// Payload bytes, before compression.
@@ -208,14 +210,21 @@ pub fn collect(
             Ok(collected)
         }
         Destination::File { path, force } => {
+            let side = SideFile::new(&path, plan, &order);
+            if !order.recipients.is_empty() && !force {
+                further_part::refuse(&path, &side)?;
+            }
             let file = PartialFile::create(&path, force)?;
             let partial = file.partial_path().to_owned();
             let failed = |source| CollectError::Writing {
                 path: path.clone(),
-                partial,
+                partial: partial.clone(),
                 source,
             };
-            let side = SideFile::new(&path, plan, &order);
+            if !order.recipients.is_empty() {
+                side.begin(None)
+                    .map_err(|error| failed(scelle_bundle::Error::Write(error)))?;
+            }
             let written = write(source, plan, order, file, Some(side.clone()), progress)
                 .and_then(|(collected, file)| Ok((collected, file.commit()?)));
             let (mut collected, path) = written.map_err(failed)?;
@@ -294,7 +303,7 @@ pub(crate) fn fill<W: Output>(
     progress: &Progress,
 ) -> Result<(Collected, W), scelle_bundle::Error> {
     let evidence = source.evidence();
-    if writer.is_closed() {
+    if writer.is_closed() || known.is_all() {
         // All was collected before the cut; what has come since is not part of it.
         let structural = evidence.losses.len() + plan.losses.len();
         let (sealed, out) = writer.finish()?;
@@ -317,7 +326,7 @@ pub(crate) fn fill<W: Output>(
         structural += 1;
     }
     for line in &plan.coverage {
-        if !known.has(&line.target, line.path.as_deref()) {
+        if !known.has(&line.target, line.path.as_deref())? {
             writer.cover(line)?;
         }
         keep(&mut shown, line.clone());
@@ -329,24 +338,30 @@ pub(crate) fn fill<W: Output>(
         match step {
             Step::Take(planned) => {
                 let volume = evidence.volumes[planned.volume].clone();
-                let id = || planned.id(volume.as_ref()).to_string();
-                if known.is_empty() || !known.has(&planned.target, Some(&id())) {
-                    batch.push(Item { volume, planned });
-                } else {
-                    progress.advance(stored_bytes(planned.info()), 1);
+                let item = Item { volume, planned };
+                match known.has_stream(&item) {
+                    Ok(false) => batch.push(item),
+                    Ok(true) => {
+                        if known.is_elsewhere() {
+                            writer.pass_over(&scelle_bundle::Source::stream(&&item));
+                        }
+                        progress.advance(stored_bytes(item.planned.info()), 1);
+                    }
+                    Err(error) => result = Err(error),
                 }
-            }
-            Step::Leave(line) if known.has(&line.target, line.path.as_deref()) => {
-                keep(&mut shown, line);
             }
             Step::Leave(line) => {
                 // In the order of the plan: what was visited before is written before.
-                result = add(&mut writer, &mut batch, &mut shown, progress)
-                    .and_then(|()| writer.cover(&line));
+                result = match known.has(&line.target, line.path.as_deref()) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => add(&mut writer, &mut batch, &mut shown, progress)
+                        .and_then(|()| writer.cover(&line)),
+                    Err(error) => Err(error),
+                };
                 keep(&mut shown, line);
             }
         }
-        if batch.len() >= BATCH {
+        if result.is_ok() && batch.len() >= BATCH {
             result = add(&mut writer, &mut batch, &mut shown, progress);
         }
         match result {
@@ -355,6 +370,7 @@ pub(crate) fn fill<W: Output>(
         }
     });
     result?;
+    known.finish()?;
     add(&mut writer, &mut batch, &mut shown, progress)?;
 
     progress.begin("sealing", 0, 0);
@@ -407,6 +423,7 @@ fn keep(shown: &mut Vec<Coverage>, line: Coverage) {
 pub(crate) fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Coverage>) -> Collected {
     Collected {
         path: None,
+        part: 1,
         root: sealed.root,
         root_sha256: sealed.root_sha256,
         payload: sealed.payload,
@@ -447,6 +464,17 @@ fn structural_loss(volume: Option<&dyn Volume>, loss: &EvidenceLoss) -> (Collect
 struct Item {
     volume: Arc<dyn Volume>,
     planned: Planned,
+}
+
+impl Known {
+    /// Whether there is a line of that stream.
+    fn has_stream(&mut self, item: &Item) -> Result<bool, scelle_bundle::Error> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        let id = item.planned.id(item.volume.as_ref()).to_string();
+        self.has(&item.planned.target, Some(&id))
+    }
 }
 
 impl scelle_bundle::Source for &Item {
@@ -500,10 +528,7 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
         operator: order.operator.clone(),
         source: order.source.clone(),
         plan: scelle_bundle::Plan {
-            blake3: Some(match &order.prepared {
-                Some(prepared) => prepared.plan_blake3.clone(),
-                None => plan_hash(plan),
-            }),
+            blake3: Some(plan_hash(plan, order)),
             profiles: profile.name.split('+').map(str::to_owned).collect(),
             limits: limits
                 .into_iter()
@@ -523,8 +548,11 @@ fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
     }
 }
 
-/// The hash of what was asked for: profile and limits.
-pub(crate) fn plan_hash(plan: &Plan) -> String {
+/// The hash of what was asked for: the signed plan, or profile and limits.
+pub(crate) fn plan_hash(plan: &Plan, order: &Order) -> String {
+    if let Some(prepared) = &order.prepared {
+        return prepared.plan_blake3.clone();
+    }
     let text = serde_json::to_vec(&plan.profile).expect("a profile is plain data");
     hex(&scelle_formats::Digests::of(&text).blake3)
 }

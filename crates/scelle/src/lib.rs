@@ -45,14 +45,18 @@
 #[cfg(feature = "timeline")]
 mod analyse;
 mod collect;
+mod further_part;
 mod key;
+mod known;
 mod label;
+mod parts;
 mod prepared;
 mod program;
 #[cfg(feature = "timeline")]
 mod prove;
 mod resume;
 mod salvage;
+mod side;
 mod source;
 mod stamp;
 mod verify;
@@ -74,6 +78,7 @@ pub use collect::{
 };
 pub use key::{ReadKey, is_ciphertext};
 pub use label::claimed_label;
+pub use parts::{parts_of, verify_parts};
 pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
 };

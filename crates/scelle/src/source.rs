@@ -15,7 +15,10 @@ use scelle_evidence::{
 };
 use scelle_formats::{Bytes, ReadAt, ReadAtExt, ReadError};
 
-use crate::key::{ReadKey, ciphertext, decrypt};
+use crate::{
+    key::{ReadKey, ciphertext, decrypt},
+    parts::{self, parts_of},
+};
 
 /// Standard input is held in memory; more than this is no file for that.
 const MAX_INPUT_BYTES: u64 = 4 << 30;
@@ -205,7 +208,10 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> Result<Source, OpenError
 }
 
 /// Opens any source, as [`open_with`] does; `key` opens an encrypted bundle, every byte of which
-/// is authenticated before one of them is parsed. Nothing of it is decrypted to a disk.
+/// is authenticated before one of them is parsed. Nothing of it is decrypted to a disk. Where
+/// `path` is a part of a collection that was cut off and gone on with, all parts beside it are
+/// opened as one ([`parts_of`]); of those but the last, the checkpoints by which they go on from
+/// each other vouch.
 ///
 /// # Errors
 /// As [`open`], and where an encrypted bundle was altered or cut, or the key does not open it.
@@ -218,6 +224,12 @@ pub fn open_with_key(
         path: path.to_owned(),
         source,
     };
+    let parts = parts_of(path);
+    if parts != [path] {
+        let bundle = parts::open_bundle(&parts, key);
+        let bundle = bundle.map_err(|(path, source)| OpenError::Bundle { path, source })?;
+        return Ok(Source::of_bundle(&bundle));
+    }
     if let Some(ciphertext) = ciphertext(path).map_err(failed)? {
         let archive = decrypt(&ciphertext, key).map_err(failed)?;
         return read_bundle(path, Arc::new(archive));

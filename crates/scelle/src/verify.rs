@@ -9,11 +9,15 @@ use scelle_bundle::{Verification, VerifyOptions};
 use scelle_engine::Progress;
 use scelle_evidence::FileSource;
 #[cfg(feature = "extract")]
-use scelle_formats::ReadAt;
+use scelle_formats::{Digests, Hasher, ReadAt, ReadAtExt as _};
 
-#[cfg(feature = "extract")]
-use crate::key::decrypt;
 use crate::key::{ReadKey, ciphertext, needed};
+#[cfg(feature = "extract")]
+use crate::{
+    collect::hex,
+    key::decrypt,
+    parts::{parts_of, verify_parts},
+};
 
 /// Why a bundle could not be checked or exported. What is wrong with it is no error.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,14 @@ pub enum VerifyError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A part of a collection can't be opened.
+    #[error("{}: {source}", path.display())]
+    Part {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: scelle_bundle::Error,
     },
     /// The question makes no sense.
     #[error(transparent)]
@@ -94,6 +106,9 @@ pub fn verify_with_key(
 /// Writes a bundle's bag, in clear, below the folder `to`, after checking it: names that lead
 /// elsewhere and sizes that lie are refused before the first byte is written.
 ///
+/// Of a collection in parts it is a bag of all payload files and their manifests; the records and
+/// signatures stay in the parts.
+///
 /// # Errors
 /// Where the bundle is not whole, or the folder can't be written.
 #[cfg(feature = "extract")]
@@ -107,7 +122,12 @@ pub fn extract(
 
     use scelle_bundle::Verdict;
 
-    let checked = verify_with_key(path, &VerifyOptions::default(), key, progress)?;
+    let parts = parts_of(path);
+    let checked = if parts == [path] {
+        verify_with_key(path, &VerifyOptions::default(), key, progress)?
+    } else {
+        verify_parts(&parts, &VerifyOptions::default(), key, progress)?
+    };
     if !matches!(checked.verdict, Verdict::Sealed | Verdict::SignerUnknown) {
         let problem = checked.problems.first().map(ToString::to_string);
         return Err(VerifyError::NotSealed {
@@ -117,6 +137,10 @@ pub fn extract(
         });
     }
     progress.begin("unpacking", 0, 0);
+    if parts != [path] {
+        unpack_parts(&parts, to, key)?;
+        return Ok(checked);
+    }
     let unpacked = match ciphertext(path)? {
         Some(ciphertext) => {
             let archive = Cursor::new(decrypt(&ciphertext, key)?);
@@ -135,6 +159,69 @@ pub fn extract(
         source,
     })?;
     Ok(checked)
+}
+
+/// Writes what the parts hold together.
+#[cfg(feature = "extract")]
+fn unpack_parts(parts: &[PathBuf], to: &Path, key: Option<&ReadKey>) -> Result<(), VerifyError> {
+    const BAGIT: &str = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
+    let bundle = crate::parts::open_bundle(parts, key)
+        .map_err(|(path, source)| VerifyError::Part { path, source })?;
+    let bag = to.join(&bundle.collection.name);
+    let failed = |path: &Path, source: io::Error| VerifyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let (mut sha256, mut blake3) = (String::new(), String::new());
+    for (member, _) in bundle.files() {
+        let path = bag.join(member);
+        let digests = bundle
+            .open_stored(member)
+            .map_err(io::Error::from)
+            .and_then(|stream| write_out(&*stream, &path))
+            .map_err(|source| failed(&path, source))?;
+        for (manifest, hash) in [(&mut sha256, digests.sha256), (&mut blake3, digests.blake3)] {
+            manifest.push_str(&format!("{}  {member}\n", hex(&hash)));
+        }
+    }
+    let info = format!(
+        "Scelle-TLP: {}\nScelle-Payload: {}\n",
+        bundle.tlp.name(),
+        bundle.payload
+    );
+    for (name, text) in [
+        ("bagit.txt", BAGIT),
+        ("bag-info.txt", &info),
+        ("manifest-sha256.txt", &sha256),
+        ("manifest-blake3.txt", &blake3),
+    ] {
+        let path = bag.join(name);
+        fs::create_dir_all(&bag)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|source| failed(&path, source))?;
+    }
+    Ok(())
+}
+
+/// Writes a stream to a new file; gives its hashes.
+#[cfg(feature = "extract")]
+fn write_out(stream: &dyn ReadAt, path: &Path) -> io::Result<Digests> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = fs::File::create_new(path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut at = 0;
+    loop {
+        let have = stream.read_full_at(at, &mut buffer)?;
+        if have == 0 {
+            return Ok(hasher.finish());
+        }
+        io::Write::write_all(&mut file, &buffer[..have])?;
+        hasher.update(&buffer[..have]);
+        at += have as u64;
+    }
 }
 
 #[cfg(feature = "extract")]

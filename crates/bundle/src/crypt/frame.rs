@@ -294,42 +294,67 @@ fn read_length(octets: &[u8]) -> Result<Option<(u64, bool)>, String> {
     Ok(Some((length, true)))
 }
 
-/// The index of a body of `length` bytes that was flushed at each of `flushes`, in order, and
-/// where it ended at each.
-pub(super) fn expected(
-    mut framer: Framer,
-    at: u64,
-    flushes: &[u64],
-    length: u64,
-) -> Result<(Index, Vec<u64>), String> {
-    let mut index = Index::new(at);
-    let mut ends = Vec::new();
-    let mut done = 0;
-    for (flush, target) in flushes
-        .iter()
-        .map(|at| (true, *at))
-        .chain([(false, length)])
-    {
-        framer.add(target.checked_sub(done).ok_or("flushes go backwards")?);
-        done = target;
-        while let Some(power) = framer.next_piece() {
-            index.push(1, 1 << power, false)?;
-        }
-        if flush {
-            for power in framer.flush() {
-                index.push(1, 1 << power, false)?;
+/// A body under way, as it must lie where it was flushed at given places.
+pub(super) struct Expected {
+    framer: Framer,
+    index: Index,
+    /// Bytes of the body that were given.
+    given: u64,
+    /// Where it ended at each flush.
+    pub(super) ends: Vec<u64>,
+}
+
+impl Expected {
+    /// A body whose first length stands at `at`, flushed at each of `flushes`, in order.
+    pub(super) fn flushed(framer: Framer, at: u64, flushes: &[u64]) -> Result<Self, String> {
+        let mut expected = Self {
+            framer,
+            index: Index::new(at),
+            given: 0,
+            ends: Vec::new(),
+        };
+        for flush in flushes {
+            expected.advance(*flush)?;
+            for power in expected.framer.flush() {
+                expected.index.push(1, 1 << power, false)?;
             }
-            ends.push(index.end);
+            expected.ends.push(expected.index.end);
         }
+        Ok(expected)
     }
-    let (one_more, last) = framer.finish();
-    if let Some(power) = one_more {
-        index.push(1, 1 << power, false)?;
+
+    fn advance(&mut self, to: u64) -> Result<(), String> {
+        let more = to.checked_sub(self.given).ok_or("flushes go backwards")?;
+        self.given = to;
+        self.framer.add(more);
+        while let Some(power) = self.framer.next_piece() {
+            self.index.push(1, 1 << power, false)?;
+        }
+        Ok(())
     }
-    let mut octets = Vec::new();
-    put_definite(&mut octets, last);
-    index.push(octets.len() as u64, last, true)?;
-    Ok((index, ends))
+
+    /// The index of the whole body, which has `length` bytes.
+    pub(super) fn finish(mut self, length: u64) -> Result<Index, String> {
+        self.advance(length)?;
+        let (one_more, last) = self.framer.finish();
+        if let Some(power) = one_more {
+            self.index.push(1, 1 << power, false)?;
+        }
+        let mut octets = Vec::new();
+        put_definite(&mut octets, last);
+        self.index.push(octets.len() as u64, last, true)?;
+        Ok(self.index)
+    }
+
+    /// Whether a body lies so up to the last flush, whatever follows it.
+    pub(super) fn begins(&self, body: &Index) -> bool {
+        let until = self.index.body;
+        let first = body.runs.partition_point(|(at, _)| *at < until);
+        let is_cut_there = body.body == until
+            || body.runs.get(first).is_some_and(|(at, _)| *at == until)
+            || self.index.continues;
+        body.body >= until && body.runs[..first] == self.index.runs && is_cut_there
+    }
 }
 
 #[cfg(test)]
@@ -390,9 +415,13 @@ mod tests {
                 }
                 assert!(deframer.is_done() && back == body);
                 let index = &deframer.index;
-                let (again, _) =
-                    expected(framer(), 0, flushes, body.len() as u64).expect("in order");
+                let flushed = || Expected::flushed(framer(), 0, flushes).expect("in order");
+                let again = flushed().finish(body.len() as u64).expect("in order");
                 assert_eq!(*index, again);
+                assert!(flushed().begins(index));
+                let later: Vec<u64> = flushes.iter().map(|at| at + 1).collect();
+                let later = Expected::flushed(framer(), 0, &later).expect("in order");
+                assert!(flushes.is_empty() || !later.begins(index));
                 assert_eq!(index.end, framed.len() as u64);
                 for at in (0..body.len()).step_by(997) {
                     let (held, left) = index.find(at as u64).expect("inside");

@@ -12,7 +12,7 @@ use super::{
     SESSION_KEY_TAG, TAG_BYTES, V2_HEAD_BYTES, Version,
     aes::{AES128, AES256, Aes, BLOCK},
     derive::{associated_data, message_key, nonce},
-    frame::{Deframer, Framer, Index, expected},
+    frame::{Deframer, Expected, Framer, Index},
     message::{inner_framer, literal_at},
     ocb::Ocb,
     pass::{self, Found},
@@ -22,6 +22,7 @@ use crate::{Certificate, Error, text::hex};
 
 /// More bytes of session-key packets than this are refused.
 const SESSION_PACKETS_LIMIT: usize = 1 << 20;
+const NOT_OURS: &str = "its packets are not cut as a bundle's are";
 /// The longest session-key packet: RSA with 16,384 bits, and room.
 const SESSION_PACKET_LIMIT: usize = 4096;
 
@@ -157,7 +158,8 @@ impl Ciphertext {
         match &decrypted.ending {
             Ending::Whole => Ok(decrypted),
             Ending::Cut => Err(Error::format(
-                "the ciphertext is cut: nothing authenticates what is there",
+                "the ciphertext is cut: nothing authenticates what is there; salvage saves what it \
+                 holds, and with the parts that go on from it, beside it, it is read as one",
             )),
             Ending::Altered(what) => {
                 Err(Error::format(format!("the ciphertext was altered: {what}")))
@@ -296,40 +298,53 @@ impl Decrypted {
     /// Checks that the packets are cut as a writer cuts them that put the archive on the device
     /// at each of `synced`: there is one form, and no other.
     pub(crate) fn check_framing(&self, synced: &[u64]) -> Result<(), String> {
-        const NOT_OURS: &str = "its packets are not cut as a bundle's are";
-        let version = self.keyed.version();
-        let head = LITERAL_HEAD.len() as u64;
-        let flushes: Vec<u64> = synced
-            .iter()
-            .chain([&self.len])
-            .map(|at| at + head)
-            .collect();
-        let at = literal_at(version);
-        let (inner, ends) = expected(inner_framer(version), at, &flushes, self.inner.body)?;
-        let cipher_bytes = |plain: u64| {
-            let head = self.keyed.head_bytes() as u64;
-            match version {
-                Version::One => head + plain,
-                Version::Two => head + plain + plain / CHUNK_BYTES as u64 * TAG_BYTES as u64,
-            }
-        };
-        let flushes: Vec<u64> = ends
-            .into_iter()
-            .map(|end| cipher_bytes(end / BLOCK as u64 * BLOCK as u64))
-            .collect();
+        let flushes = [synced, &[self.len]].concat();
+        let (inner, outer) = self.expected(&flushes)?;
         let plain = self.inner.end + self.envelope.signature.len() as u64;
-        let body = match version {
-            Version::One => cipher_bytes(plain) + MDC_BYTES as u64,
+        let body = match self.keyed.version() {
+            Version::One => self.cipher_bytes(plain) + MDC_BYTES as u64,
             Version::Two => {
                 let open = !plain.is_multiple_of(CHUNK_BYTES as u64);
-                cipher_bytes(plain) + (1 + u64::from(open)) * TAG_BYTES as u64
+                self.cipher_bytes(plain) + (1 + u64::from(open)) * TAG_BYTES as u64
             }
         };
-        let (outer, _) = expected(Framer::outer(), self.data_at, &flushes, body)?;
-        if inner != self.inner || outer != self.outer {
+        if inner.finish(self.inner.body)? != self.inner || outer.finish(body)? != self.outer {
             return Err(NOT_OURS.into());
         }
         Ok(())
+    }
+
+    /// As [`check_framing`](Self::check_framing), up to the last of `synced`, whatever follows.
+    pub(crate) fn check_framing_until(&self, synced: &[u64]) -> Result<(), String> {
+        let (inner, outer) = self.expected(synced)?;
+        if !inner.begins(&self.inner) || !outer.begins(&self.outer) {
+            return Err(NOT_OURS.into());
+        }
+        Ok(())
+    }
+
+    /// How literal and encrypted data must lie, where the archive was put on the device so often.
+    fn expected(&self, synced: &[u64]) -> Result<(Expected, Expected), String> {
+        let version = self.keyed.version();
+        let head = LITERAL_HEAD.len() as u64;
+        let flushes: Vec<u64> = synced.iter().map(|at| at + head).collect();
+        let inner = Expected::flushed(inner_framer(version), literal_at(version), &flushes)?;
+        let flushes: Vec<u64> = inner
+            .ends
+            .iter()
+            .map(|end| self.cipher_bytes(end / BLOCK as u64 * BLOCK as u64))
+            .collect();
+        let outer = Expected::flushed(Framer::outer(), self.data_at, &flushes)?;
+        Ok((inner, outer))
+    }
+
+    /// Bytes of the encrypted data's body for so much plaintext.
+    fn cipher_bytes(&self, plain: u64) -> u64 {
+        let tags = match self.keyed.version() {
+            Version::One => 0,
+            Version::Two => plain / CHUNK_BYTES as u64 * TAG_BYTES as u64,
+        };
+        self.keyed.head_bytes() as u64 + plain + tags
     }
 
     /// Ciphertext, from a place behind the data's version.

@@ -11,7 +11,7 @@ use super::{
     unfinished,
 };
 use crate::{
-    Certificate, Decrypted,
+    Certificate, Collection, Decrypted,
     checkpoint::{self, Head, LISTS, Segments},
     codec::Method,
     key::ARMOUR_LIMIT,
@@ -46,12 +46,8 @@ pub(super) fn check(
     source: &dyn ReadAt,
     options: &VerifyOptions,
     message: Option<&Decrypted>,
+    scope: Scope,
 ) -> Verification {
-    let scope = if options.member.is_some() {
-        Scope::Member
-    } else {
-        Scope::Archive
-    };
     let mut verification = Verification::new(scope);
     let problems = Problems::default();
     let archive = match ArchiveReader::open(source) {
@@ -256,6 +252,21 @@ impl Check<'_> {
             .collect()
     }
 
+    /// The checkpoint that a further part goes on from, in hex.
+    fn resumed_from(&self, tags: &[Member]) -> Option<String> {
+        let member = tags::find(tags, tags::COLLECTION)?;
+        let limit = tags::COLLECTION_LIMIT;
+        let text = self.archive.read(self.folder, member, &[], limit);
+        // What is wrong with it is told where it is checked.
+        let read = text.map(|text| serde_json::from_slice::<Collection>(&text));
+        match read {
+            Ok(Ok(collection)) if collection.salvage.is_none() => {
+                Some(collection.resumes?.checkpoint_blake3)
+            }
+            _ => None,
+        }
+    }
+
     /// Checks the chain of checkpoints, and gathers the segments that they list.
     ///
     /// Gives the BLAKE3 of each list's lines over all checkpoints, and what each says of the
@@ -267,7 +278,7 @@ impl Check<'_> {
     ) -> ([blake3::Hash; LISTS.len()], Vec<(String, Head)>) {
         let mut lists: [blake3::Hasher; LISTS.len()] = Default::default();
         let mut heads = Vec::new();
-        let mut previous = None;
+        let mut previous = self.resumed_from(tags);
         let is_text = |member: &Member| {
             member.name.starts_with("records/checkpoints/") && member.name.ends_with(".json")
         };

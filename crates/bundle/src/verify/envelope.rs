@@ -15,8 +15,12 @@ pub(super) fn check(
     options: &VerifyOptions,
 ) -> Result<Verification, Error> {
     let decrypted = ciphertext.salvage(key)?;
+    let scope = Scope::of(options);
     let problem = match decrypted.ending() {
-        Ending::Whole => return Ok(archive::check(&decrypted, options, Some(&decrypted))),
+        Ending::Whole => {
+            let message = Some(&decrypted);
+            return Ok(archive::check(&decrypted, options, message, scope));
+        }
         // No byte of it reaches a parser: whoever altered it may have made it to harm one.
         Ending::Altered(what) => {
             let mut verification = Verification::new(Scope::Archive);
@@ -31,7 +35,7 @@ pub(super) fn check(
             what: CUT.into(),
         },
     };
-    let mut verification = archive::check(&decrypted, options, None);
+    let mut verification = archive::check(&decrypted, options, None, scope);
     verification.problems.insert(0, problem);
     verification.vouched_by.clear();
     if verification.verdict != Verdict::Broken {

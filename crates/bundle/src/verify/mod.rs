@@ -7,6 +7,7 @@
 mod archive;
 mod directory;
 mod envelope;
+mod parts;
 mod payload;
 mod proof;
 mod salvaged;
@@ -22,7 +23,7 @@ use pgp::composed::SignedPublicKey;
 use scelle_formats::ReadAt;
 
 use crate::{
-    Certificate, Ciphertext, Deployment, Error, SessionKey, StampAuthority,
+    Certificate, Ciphertext, Deployment, Error, Part, SessionKey, StampAuthority,
     key::{fingerprint, user_id},
     stamp::Stamp,
     text::written_hash,
@@ -131,6 +132,17 @@ pub enum Scope {
     Member,
     /// What a proof shows of one stream, and what vouches for it.
     Proof,
+    /// All parts of a collection that was cut off and gone on with.
+    Parts,
+}
+
+impl Scope {
+    fn of(options: &VerifyOptions) -> Self {
+        match options.member {
+            Some(_) => Self::Member,
+            None => Self::Archive,
+        }
+    }
 }
 
 /// The outcome of a check.
@@ -163,6 +175,8 @@ pub struct Verification {
     pub deployment: Option<Deployment>,
     /// What vouches: `root`, or fingerprints of trusted certificates.
     pub vouched_by: Vec<String>,
+    /// Which part of a collection it is, or how many there are.
+    pub part: u32,
     /// Payload files.
     pub files: u64,
     /// Payload bytes, before compression.
@@ -190,6 +204,7 @@ impl Verification {
             deployment: None,
             read_stamp: None,
             vouched_by: Vec::new(),
+            part: 1,
             files: 0,
             bytes: 0,
             notes: Vec::new(),
@@ -205,7 +220,7 @@ impl Verification {
 /// error but the answer.
 pub fn verify(source: &dyn ReadAt, options: &VerifyOptions) -> Result<Verification, Error> {
     check_options(options)?;
-    Ok(archive::check(source, options, None))
+    Ok(archive::check(source, options, None, Scope::of(options)))
 }
 
 /// Checks an encrypted bundle: its ciphertext in a first pass, then the archive in it, then the
@@ -220,6 +235,16 @@ pub fn verify_encrypted(
 ) -> Result<Verification, Error> {
     check_options(options)?;
     envelope::check(ciphertext, key, options)
+}
+
+/// Checks the parts of a collection that was cut off and gone on with, in whatever order: each,
+/// that they go on from each other, and that none is missing.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_parts(parts: &[Part], options: &VerifyOptions) -> Result<Verification, Error> {
+    check_options(options)?;
+    Ok(parts::check(parts, options))
 }
 
 /// Checks a bag that was extracted, or packed by another tool and extracted again. The answer is
@@ -366,6 +391,20 @@ fn conclude(
             .problems
             .extend(notes.map(|what| Problem { member: None, what }));
         return verification;
+    }
+    if verification.part > 1
+        && verification.scope != Scope::Parts
+        && verification.verdict != Verdict::Broken
+    {
+        verification.verdict = Verdict::Unfinished;
+        verification.problems.push(Problem {
+            member: None,
+            what: format!(
+                "it is part {} of a collection that was cut off and gone on with: name all parts, \
+                 to have them checked together",
+                verification.part
+            ),
+        });
     }
     if verification.verdict == Verdict::SignerUnknown && !options.trust.is_empty() {
         verification.problems.push(Problem {

@@ -9,9 +9,9 @@ use super::{archive::Check, salvaged::Salvaged, tags};
 use crate::{
     checkpoint::LISTS,
     codec::{Method, SEGMENT_BYTES},
-    file_line::FileLine,
+    file_line::{FileLine, Piece},
     names,
-    reader::{Member, Segment},
+    reader::{ArchiveReader, Member, Segment},
     records::AuditChain,
     stored::StreamHasher,
     text::hex,
@@ -171,79 +171,108 @@ fn check_item(check: &Check<'_>, item: &Item, salvaged: Option<&Salvaged>) {
     if tags::is_passed_over(check.options, name) {
         return;
     }
-    match hash(check, &item.member, &line) {
-        Ok((stored, logical)) => {
-            if hex(&stored.sha256) != sha256 || hex(&stored.blake3) != blake3 {
-                problem("it was altered: its hashes are not those of the manifests".into());
-            }
-            if line.stored.is_some() {
-                let logical = logical.map(|hash| (hex(&hash.sha256), hex(&hash.blake3)));
-                if logical != line.sha256.clone().zip(line.blake3.clone()) {
-                    problem("the hashes of the logical stream do not fit what is stored".into());
-                }
-            }
-        }
-        Err(what) => problem(what),
+    let none = Vec::new();
+    let table = check.segments.get(name).unwrap_or(&none);
+    let checked = Hashed::of(&line).check(check.archive, check.folder, &item.member, table);
+    if let Err(what) = checked {
+        problem(what);
     }
 }
 
-/// The hashes of what a member holds, and of the logical stream where that is another.
-fn hash(
-    check: &Check<'_>,
-    member: &Member,
-    line: &FileLine,
-) -> Result<(Digests, Option<Digests>), String> {
-    check.archive.check_frame(check.folder, member)?;
-    let pieces = match &line.stored {
-        Some(stored) => stored.ranges.clone(),
-        None if line.size > 0 => vec![(0, line.size)],
-        None => vec![],
-    };
-    let mut hasher = StreamHasher::new(line.size, &pieces);
-    let mut crc = crc32fast::Hasher::new();
-    let none = Vec::new();
-    let table = check.segments.get(&member.name).unwrap_or(&none);
-    let data_at = check.archive.data_at(check.folder, member);
-    let segments = Segment::all(data_at, &member.facts, table)?;
-    if segments.len() == 1 {
-        check
-            .archive
-            .decode_segment(member.facts.method, &segments[0], &mut |bytes| {
+/// What a line says of its stream's bytes.
+pub(super) struct Hashed {
+    size: u64,
+    /// Ranges that are stored, where not all is.
+    ranges: Option<Vec<Piece>>,
+    /// SHA-256 and BLAKE3, in hex: of what is stored, and of the logical stream.
+    stored: Option<(String, String)>,
+    logical: Option<(String, String)>,
+}
+
+impl Hashed {
+    pub(super) fn of(line: &FileLine) -> Self {
+        let hashes = line.member_hashes();
+        Self {
+            size: line.size,
+            ranges: line.stored.as_ref().map(|stored| stored.ranges.clone()),
+            stored: hashes.map(|(sha256, blake3)| (sha256.to_owned(), blake3.to_owned())),
+            logical: line.sha256.clone().zip(line.blake3.clone()),
+        }
+    }
+
+    /// Decodes a member, of whose segments `table` tells, and compares.
+    pub(super) fn check(
+        &self,
+        archive: ArchiveReader<'_>,
+        folder: &str,
+        member: &Member,
+        table: &[u64],
+    ) -> Result<(), String> {
+        let (stored, logical) = self.hash(archive, folder, member, table)?;
+        let text = |hash: Digests| (hex(&hash.sha256), hex(&hash.blake3));
+        if Some(text(stored)) != self.stored {
+            return Err("it was altered: its hashes are not those of the manifests".into());
+        }
+        if self.ranges.is_some() && logical.map(text) != self.logical {
+            return Err("the hashes of the logical stream do not fit what is stored".into());
+        }
+        Ok(())
+    }
+
+    /// The hashes of what a member holds, and of the logical stream where that is another.
+    fn hash(
+        &self,
+        archive: ArchiveReader<'_>,
+        folder: &str,
+        member: &Member,
+        table: &[u64],
+    ) -> Result<(Digests, Option<Digests>), String> {
+        archive.check_frame(folder, member)?;
+        let pieces = match &self.ranges {
+            Some(ranges) => ranges.clone(),
+            None if self.size > 0 => vec![(0, self.size)],
+            None => vec![],
+        };
+        let mut hasher = StreamHasher::new(self.size, &pieces);
+        let mut crc = crc32fast::Hasher::new();
+        let data_at = archive.data_at(folder, member);
+        let segments = Segment::all(data_at, &member.facts, table)?;
+        if segments.len() == 1 {
+            archive.decode_segment(member.facts.method, &segments[0], &mut |bytes| {
                 crc.update(bytes);
                 hasher.update(bytes);
             })?;
-    } else {
-        let at_once = rayon::current_num_threads().clamp(1, MOST_SEGMENTS);
-        for group in segments.chunks(at_once) {
-            let parts: Vec<_> = group
-                .par_iter()
-                .map(|segment| decode_part(check, member.facts.method, segment))
-                .collect::<Result<_, _>>()?;
-            for (part, part_crc) in parts {
-                crc.combine(&part_crc);
-                hasher.update(&part);
+        } else {
+            let at_once = rayon::current_num_threads().clamp(1, MOST_SEGMENTS);
+            for group in segments.chunks(at_once) {
+                let parts: Vec<_> = group
+                    .par_iter()
+                    .map(|segment| decode_part(archive, member.facts.method, segment))
+                    .collect::<Result<_, _>>()?;
+                for (part, part_crc) in parts {
+                    crc.combine(&part_crc);
+                    hasher.update(&part);
+                }
             }
         }
+        if crc.finalize() != member.facts.crc32 {
+            return Err("its CRC does not fit its bytes".into());
+        }
+        Ok(hasher.finish())
     }
-    if crc.finalize() != member.facts.crc32 {
-        return Err("its CRC does not fit its bytes".into());
-    }
-    Ok(hasher.finish())
 }
 
 fn decode_part(
-    check: &Check<'_>,
+    archive: ArchiveReader<'_>,
     method: Method,
     segment: &Segment,
 ) -> Result<(Vec<u8>, crc32fast::Hasher), String> {
     let mut bytes = Vec::with_capacity(segment.size.min(SEGMENT_BYTES as u64) as usize);
     let mut crc = crc32fast::Hasher::new();
-    check
-        .archive
-        .decode_segment(method, segment, &mut |piece| {
-            crc.update(piece);
-            bytes.extend_from_slice(piece);
-        })?;
+    archive.decode_segment(method, segment, &mut |piece| {
+        crc.update(piece);
+        bytes.extend_from_slice(piece);
+    })?;
     Ok((bytes, crc))
 }
 

@@ -307,11 +307,9 @@ pub(super) fn check_words(
             if folder.is_some_and(|folder| folder.trim_end_matches('/') != collection.name) {
                 problems.of(COLLECTION, "it names another bundle");
             }
-            if collection.part != 1 || collection.resumes.is_some() {
-                problems.of(
-                    COLLECTION,
-                    "it is of a kind of bundle that this version does not check",
-                );
+            verification.part = collection.part;
+            if collection.part == 0 || (collection.part > 1) != collection.resumes.is_some() {
+                problems.of(COLLECTION, "it does not say truly which part it is");
             }
             if collection.salvage.is_some() != verification.is_salvage {
                 problems.of(

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use scelle_bundle::{BundleWriter, Encrypted, Options, Output, Recipient, Sealed, SessionKey};
+use scelle_bundle::{
+    BundleWriter, Encrypted, Options, Output, Recipient, Sealed, SessionKey, Source as _,
+};
 
 use super::Item;
 
@@ -53,7 +55,13 @@ pub(crate) fn write_to<W: Output + 'static>(
     let out = Encrypted::create(out, recipients, options.key.clone()).expect("recipients");
     options.collection.session_packets_sha256 = Some(out.session_packets_sha256().to_owned());
     let session_key = out.session_key().clone();
+    let known = options.continues.as_ref();
+    let known = known.map_or(0, |logged| logged.cursor.lines() as usize);
     let mut writer = BundleWriter::create(out, options).expect("a name and a key");
+    let (before, items) = items.split_at(known);
+    for item in before {
+        writer.pass_over(&item.stream());
+    }
     writer
         .add_all(items.len(), |index| &items[index], |_| {})
         .expect("it takes all");

@@ -535,6 +535,7 @@ pub fn object(collected: &Collected, tlp: Tlp) -> serde_json::Value {
         "files": collected.files,
         "bytes": collected.bytes,
         "losses": collected.losses,
+        "part": collected.part,
     })
 }
 
@@ -559,6 +560,13 @@ pub fn describe(collected: &Collected, tlp: Tlp, terminal: &Terminal) -> Vec<Str
         format!("{}{}", head("  SHA-256"), grouped(&collected.root_sha256)),
         format!("{}{}", head("Payload"), grouped(&collected.payload)),
     ];
+    if collected.part > 1 {
+        lines.push(format!(
+            "{}{} of a collection that was cut off: it is read and verified with the parts before",
+            head("Part"),
+            collected.part
+        ));
+    }
     if let Some(Ok(time)) = &collected.stamp {
         lines.push(format!("{}{time}", head("Time-stamp")));
     }

@@ -11,7 +11,7 @@ use scelle::{
 
 use super::{
     away::Away,
-    collect::{executable_folder, file_name, tell},
+    collect::{bundle_name, executable_folder, file_name, tell},
 };
 use crate::{
     AwayArgs, Exit, Terminal, Tone,
@@ -59,6 +59,12 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
         Some(away) => away.address.to_string().into(),
         None if out.is_dir() => out.join(file),
         None => out,
+    };
+    // Each run has its own number; what is gone on with keeps the name that it was begun with.
+    let name = if args.resume {
+        bundle_name(&path)
+    } else {
+        name
     };
     let source_path = Path::new(&plan.source);
     announce(prepared, &path, terminal);

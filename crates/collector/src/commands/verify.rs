@@ -21,14 +21,17 @@ Examples:
   verify case.scelle.zip --trust case.cert.asc     did a collector seal it that the CERT prepared?
   verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'
   verify case.scelle.zip.pgp --key secret.asc      an encrypted one, to its last byte
+  verify case.part*.scelle.zip.pgp --key secret.asc         all parts of one that was cut off
   verify folder                                    a bag that someone has extracted
 
 Answers: sealed; sealed, signer unknown; broken (it says where); unfinished.
 Exit status: 0 sealed; 1 broken or unfinished; 2 could not be checked; 3 sealed, but the signer
 is unknown.")]
 pub struct Args {
-    /// The bundle, or the folder of an extracted one
-    bundle: PathBuf,
+    /// The bundle, or the folder of an extracted one; all parts of one that was cut off and gone on
+    /// with
+    #[arg(required = true)]
+    bundle: Vec<PathBuf>,
     /// The certificate of whoever vouches for the signer
     #[arg(long, value_name = "CERT.asc")]
     trust: Vec<PathBuf>,
@@ -62,8 +65,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     };
     let key = args.key.read()?;
     let progress = Progress::default();
-    let report = terminal.watch(&progress, || {
-        scelle::verify_with_key(&args.bundle, &options, key.as_ref(), &progress)
+    let report = terminal.watch(&progress, || match &args.bundle[..] {
+        [one] => scelle::verify_with_key(one, &options, key.as_ref(), &progress),
+        parts => scelle::verify_parts(parts, &options, key.as_ref(), &progress),
     })?;
     tell(&report, terminal)?;
     Ok(match report.verdict {
@@ -120,6 +124,7 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         Scope::Bag => " (checked the bag, and not the archive that it came in)",
         Scope::Member => " (checked one member, and what vouches for it)",
         Scope::Proof => " (checked what a proof shows, and what vouches for it)",
+        Scope::Parts => " (checked all parts together)",
     };
     terminal.line(format!("{}{scope}", terminal.paint(tone, answer)))?;
     for problem in &report.problems {

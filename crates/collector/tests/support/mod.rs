@@ -105,8 +105,15 @@ impl Scene {
         thread::sleep(self.duration.mul_f64(random.unit()));
         child.kill().expect("it is ours");
         let status = child.wait().expect("it was ours");
-        !status.success() && partial(bundle).exists()
+        !status.success() && is_under_way(bundle)
     }
+}
+
+/// Whether something beside a bundle is not finished.
+fn is_under_way(bundle: &Path) -> bool {
+    let folder = fs::read_dir(bundle.parent().expect("a folder")).expect("it is there");
+    let mut names = folder.map(|entry| entry.expect("it is there").file_name());
+    names.any(|name| name.to_string_lossy().ends_with(".partial"))
 }
 
 /// What a bundle is called until it is whole.

@@ -22,8 +22,9 @@ Examples:
   scelle verify case/case                                 the folder can still be checked
 
 Evidence in clear is no longer under seal, and may carry malware: say --in-clear to mean it.
-Each export is written down in DIR.exports.jsonl, beside the folder, with its label; the label inside stays as it
-was sealed.
+Of a collection in parts, name one, with the others beside it: they become one bag, of all files and
+their manifests. Each export is written down in DIR.exports.jsonl, beside the folder, with its label;
+the label inside stays as it was sealed.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     /// The bundle

@@ -136,8 +136,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         let key = scelle::run_key()?;
         Some(Sealing { recipients, key })
     };
-    let sources = args
-        .sources
+    let paths = once_a_set(&args.sources);
+    let sources = paths
         .iter()
         .map(|path| {
             let source = args.open.open_with(
@@ -155,7 +155,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         })
         .collect::<Result<Vec<_>>>()?;
     let mut inputs = Inputs::default();
-    for (path, source) in args.sources.iter().zip(&sources) {
+    for (path, source) in paths.into_iter().zip(&sources) {
         inputs.add_source(path, source);
     }
     let label = args.label.carry(&inputs, terminal)?;
@@ -188,6 +188,21 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         losses += 1;
     }
     Ok(Exit::with_losses(losses > 0))
+}
+
+/// The sources, but of those that are parts of one collection only the first: it is read with all
+/// parts beside it.
+fn once_a_set(sources: &[PathBuf]) -> Vec<&PathBuf> {
+    let mut sets: Vec<Vec<PathBuf>> = Vec::new();
+    let mut first = Vec::new();
+    for path in sources {
+        let set = scelle::parts_of(path);
+        if set.len() == 1 || !sets.contains(&set) {
+            first.push(path);
+            sets.push(set);
+        }
+    }
+    first
 }
 
 /// A timeline that was written.

@@ -1,0 +1,189 @@
+//! An encrypted collection that was cut off and gone on with, as its users go on and read it.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use scelle_testkit::ReaderKey;
+use support::{Ran, collector, files, run, run_scelle, text};
+
+const FILES: usize = 600;
+
+/// A source, a reader, and a bundle that is to become two parts.
+struct Scene {
+    folder: tempfile::TempDir,
+    reader: ReaderKey,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            reader: ReaderKey::make(false),
+        };
+        support::windows_folder(&scene.path("source"));
+        for number in 0..FILES {
+            let line = format!("evidence {number} {}\n", number * 7919 % 1000);
+            let path = scene.path("source").join(format!("file-{number:04}"));
+            fs::write(path, line.repeat(200)).expect("room");
+        }
+        fs::write(scene.path("cert.asc"), &scene.reader.certificate).expect("room");
+        fs::write(scene.path("secret.asc"), &scene.reader.secret).expect("room");
+        fs::create_dir(scene.path("out")).expect("room");
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.path("out/case.scelle.zip.pgp")
+    }
+
+    fn side(&self) -> PathBuf {
+        self.path("out/case.scelle.zip.pgp.resume")
+    }
+
+    fn part(&self, number: u32) -> PathBuf {
+        self.path(&format!("out/case.part{number}.scelle.zip.pgp"))
+    }
+
+    fn collect(&self, out: &Path, more: &[&str]) -> Command {
+        let mut command = collector();
+        command
+            .args(["collect", "--profile", "everything", "--tlp", "amber"])
+            .args(["--compression", "store", "--checkpoint-bytes", "16KiB"])
+            .arg("--source")
+            .arg(self.path("source"))
+            .arg("--out")
+            .arg(out)
+            .arg("--recipient")
+            .arg(self.path("cert.asc"))
+            .args(["--fingerprint", &self.reader.fingerprint])
+            .args(more);
+        command
+    }
+
+    /// Kills a collection once something was logged.
+    fn cut(&self) {
+        let mut command = self.collect(&self.bundle(), &[]);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = quiet.spawn().expect("it starts");
+        loop {
+            let side = fs::read_to_string(self.side()).unwrap_or_default();
+            let ended = child.try_wait().expect("it is ours");
+            assert!(ended.is_none(), "it ended before it could be killed");
+            if side.contains("\"checkpoint\":3,") {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().expect("it is ours");
+        child.wait().expect("it was ours");
+        assert!(!self.bundle().exists(), "it was killed in its middle");
+    }
+
+    fn read(&self, words: &[&str]) -> Ran {
+        let key = text(&self.path("secret.asc"));
+        run_scelle(words.iter().copied().chain(["--key", &key]))
+    }
+}
+
+fn ran(command: Command) -> Ran {
+    run(command, [] as [&str; 0])
+}
+
+#[test]
+fn parts_are_read_as_one_by_every_command() {
+    let scene = Scene::new();
+    scene.cut();
+    refuses(&scene);
+    let resumed = ran(scene.collect(&scene.bundle(), &["--resume", "--json"]));
+    let resumed = resumed.ended(0).json();
+    assert_eq!(resumed["part"], 2);
+    let root = resumed["root"].as_str().expect("text").to_owned();
+    let mut names = files(&scene.path("out"));
+    names.sort();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let (one, two) = (text(&scene.part(1)), text(&scene.part(2)));
+
+    scene.read(&["verify", &two, &one]).ended(3);
+    let sealed = scene.read(&["verify", &one, &two, "--root", &root, "--json"]);
+    let sealed = sealed.ended(0).json();
+    assert_eq!(sealed["verdict"], "sealed");
+    for alone in [&one, &two] {
+        scene.read(&["verify", alone]).ended(1);
+    }
+
+    let whole = scene.path("whole.scelle.zip.pgp");
+    let undisturbed = ran(scene.collect(&whole, &["--json"])).ended(0).json();
+    assert_eq!(sealed["payload"], undisturbed["payload"]);
+    assert_eq!(sealed["files"], undisturbed["files"]);
+    let whole = text(&whole);
+    let listed = |bundle: &str| scene.read(&["ls", bundle]).ended(0).text();
+    assert_eq!(listed(&two), listed(&whole));
+    for number in [0, FILES - 1] {
+        let name = format!("file-{number:04}");
+        let cat = scene.read(&["cat", &one, &name]).ended(0).out;
+        assert!(cat == fs::read(scene.path("source").join(&name)).expect("there"));
+    }
+    let rows = |out: &str, bundles: &[&str]| {
+        let out = text(&scene.path(out));
+        let words = ["timeline", "--format", "jsonl", "--out", &out];
+        scene.read(&[&words[..], bundles].concat()).ended(0);
+        fs::read_to_string(&out).expect("rows")
+    };
+    let expected = rows("whole.jsonl", &[&whole]);
+    assert!(expected.contains("secret.txt"), "{expected}");
+    assert_eq!(rows("parts.jsonl", &[&one, &two]), expected);
+
+    let to = text(&scene.path("export"));
+    let words = ["extract", &one, "--to", &to, "--in-clear"];
+    scene.read(&words).ended(0);
+    let bag = scene.path("export/case");
+    let data = bag.join("data/folder");
+    let source = scene.path("source");
+    let exported = fs::read(data.join("file-0007")).expect("there");
+    assert!(exported == fs::read(source.join("file-0007")).expect("there"));
+    assert_eq!(files(&data).len(), files(&source).len());
+    let manifest = fs::read_to_string(bag.join("manifest-sha256.txt")).expect("there");
+    assert_eq!(manifest.lines().count(), files(&source).len());
+}
+
+/// What can't be gone on with is left as it is.
+fn refuses(scene: &Scene) {
+    let partial = scene.path("out/case.scelle.zip.pgp.partial");
+    let before = fs::read(&partial).expect("there");
+    let resume = |more: &[&str]| {
+        let mut words = vec!["--resume"];
+        words.extend(more);
+        ran(scene.collect(&scene.bundle(), &words)).ended(2).err
+    };
+    let again = ran(scene.collect(&scene.bundle(), &[])).ended(2).err;
+    assert!(again.contains("--resume"), "{again}");
+    let other = resume(&["--case", "another"]);
+    assert!(other.contains("another plan"), "{other}");
+    let away = scene.path("away");
+    fs::rename(scene.side(), &away).expect("there");
+    let unknown = resume(&[]);
+    assert!(unknown.contains("nobody can tell"), "{unknown}");
+    fs::rename(&away, scene.side()).expect("there");
+    assert!(fs::read(&partial).expect("it is as it was") == before);
+    // It comes before all others: what was collected is no longer what comes first.
+    let new = scene.path("source/$0");
+    fs::write(&new, "new").expect("room");
+    for _ in 0..2 {
+        let changed = resume(&[]);
+        assert!(changed.contains("no longer what it was"), "{changed}");
+    }
+    fs::remove_file(new).expect("there");
+    assert!(fs::read(scene.part(1)).expect("it bears its last name") == before);
+}
