@@ -42,9 +42,6 @@ pub struct Input<'a> {
     pub stream: &'a dyn ReadAt,
     /// The descriptor's companions, in its order; `None` where one is absent.
     pub companions: &'a [Option<&'a dyn ReadAt>],
-    /// Of a stream of a snapshot, which bytes a newer state does not have at the same place, in order; whatever lies
-    /// elsewhere was parsed already.
-    pub changed: Option<&'a [Range<u64>]>,
 }
 
 impl<'a> Input<'a> {
@@ -53,7 +50,6 @@ impl<'a> Input<'a> {
         Self {
             stream,
             companions: &[],
-            changed: None,
         }
     }
 
@@ -130,10 +126,6 @@ pub trait Chunked: Send + Sync {
     /// can't be read is told by the engine.
     const SPARSE: bool = false;
 
-    /// Whether bytes say the same by themselves wherever they lie at the same place, so that of a snapshot only
-    /// [what changed](Input::changed) is parsed.
-    const APART: bool = false;
-
     /// Reads the head and says how to cut the stream.
     ///
     /// # Errors
@@ -176,8 +168,6 @@ pub trait ParseChunks: Send + Sync {
     fn surveyed(&self) -> bool;
     /// [`Chunked::SPARSE`].
     fn sparse(&self) -> bool;
-    /// [`Chunked::APART`].
-    fn apart(&self) -> bool;
     /// [`Chunked::prepare`].
     ///
     /// # Errors
@@ -219,10 +209,6 @@ impl<C: Chunked> ParseChunks for C {
 
     fn sparse(&self) -> bool {
         C::SPARSE
-    }
-
-    fn apart(&self) -> bool {
-        C::APART
     }
 
     fn prepare(

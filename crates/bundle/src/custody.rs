@@ -407,7 +407,7 @@ impl Places {
             ));
             return wrong;
         }
-        let expected = self.highest + 1;
+        let expected = self.highest.saturating_add(1);
         if number < expected {
             wrong.push(format!(
                 "it is number {number} and stands behind number {}: lines were reordered",

@@ -88,6 +88,16 @@ impl ReadAt for MemberReader {
             return Ok(0);
         }
         if self.member.facts.method == crate::codec::Method::Store {
+            if self.member.facts.compressed != self.member.facts.size {
+                return Err(ReadError::Damaged {
+                    what: "a bundle's member",
+                    offset,
+                    why: format!(
+                        "{}: it is stored, and its two sizes differ",
+                        self.member.name
+                    ),
+                });
+            }
             let archive = self.shared.archive();
             let at = archive.data_at(&self.shared.folder, &self.member) + offset;
             return self.shared.source.read_at(at, &mut buf[..count]);

@@ -51,7 +51,8 @@ impl Bundle {
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self, Error> {
         let shared = Arc::new(Shared::open(source).map_err(Error::Format)?);
         let collection = shared.collection()?;
-        if collection.part > 1 {
+        // What a salvage has of a part stands alone.
+        if collection.part > 1 && collection.salvage.is_none() {
             return Err(Error::format(format!(
                 "it is part {} of a collection that was cut off and gone on with: name all parts",
                 collection.part

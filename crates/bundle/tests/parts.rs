@@ -316,7 +316,10 @@ fn a_cut_part_is_salvaged_alone() {
     let (saved, out) =
         salvage(&archive, Vec::new(), common::key(), "test", None).expect("something was logged");
     assert_eq!(saved.checkpoint, logged.map(|logged| logged.checkpoint));
-    let answer = scelle_bundle::verify(&Bytes(out), &VerifyOptions::default()).expect("checked");
+    let answer =
+        scelle_bundle::verify(&Bytes(out.clone()), &VerifyOptions::default()).expect("checked");
     assert_eq!(answer.verdict, Verdict::Unfinished, "{}", problems(&answer));
     assert!(problems(&answer).contains("salvage"));
+    let bundle = Bundle::open(Arc::new(Bytes(out))).expect("it stands alone");
+    assert!(bundle.files().next().is_some());
 }

@@ -14,7 +14,7 @@ use scelle_deliver::{
     Store,
 };
 
-use crate::{Terminal, Tone};
+use crate::{Terminal, Tone, terminal::plain};
 
 /// How a store is reached, and for how long.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -181,13 +181,15 @@ impl Write for Outgoing {
 // A checkpoint is not waited for: what a store has confirmed lies in whole pieces.
 impl Output for Outgoing {}
 
-/// Writes a receipt where it belongs; where that can't be, it is shown all the same.
-pub fn keep_receipt(receipt: &Receipt, path: &Path, force: bool, terminal: &Terminal) {
-    if let Err(error) = receipt.write(path, force) {
+/// Writes a receipt where it belongs, and says whether it could; where it couldn't, it is shown all the same.
+pub fn keep_receipt(receipt: &Receipt, path: &Path, force: bool, terminal: &Terminal) -> bool {
+    let written = receipt.write(path, force);
+    if let Err(error) = &written {
         terminal.warn(format!(
             "{error}; keep what is shown here, it is not written anywhere"
         ));
     }
+    written.is_ok()
 }
 
 /// A receipt as lines of text.
@@ -210,7 +212,7 @@ pub fn describe(receipt: &Receipt, terminal: &Terminal) -> Vec<String> {
         ("  At", &said.store_time),
     ] {
         if let Some(value) = value {
-            lines.push(format!("{}{value}", head(name)));
+            lines.push(format!("{}{}", head(name), plain(value)));
         }
     }
     for line in &said.confirmed {

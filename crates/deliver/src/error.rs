@@ -88,3 +88,11 @@ impl Error {
         )
     }
 }
+
+/// What a store says, as a terminal may show it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .take(300)
+        .collect()
+}

@@ -21,7 +21,7 @@ use crate::{
     transfer::{Transfer, hex},
 };
 
-/// Before anything is collected, nobody waits longer than this for a store.
+/// Before anything is collected, no further attempt is made after this.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a bundle is delivered while it is written.
@@ -86,6 +86,10 @@ impl Delivery {
         } = options;
         if let Some(path) = &fallback {
             refuse_existing(path)?;
+            // It is needed when it is too late to name another.
+            let made = File::create_new(path).map_err(Error::local("writing", path))?;
+            drop(made);
+            fs::remove_file(path).map_err(Error::local("removing", path))?;
         }
         let mut transfer = Transfer::new(store, retry.clone());
         transfer.retry.patience = retry.patience.min(FIRST_PATIENCE);

@@ -123,7 +123,7 @@ pub fn parse_stream<C: Consumer>(
     artefact: &dyn Artefact,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    parse_part(source, volume, id, stream, artefact, Part::Whole, consumer)
+    parse_part(source, volume, id, stream, artefact, None, consumer)
 }
 
 /// As [`parse_stream`], of a stream that is cut into pieces no more than the piece in which `at` lies.
@@ -140,28 +140,18 @@ pub fn parse_stream_at<C: Consumer>(
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let piece = at..at.saturating_add(1);
-    let part = Part::Only(std::slice::from_ref(&piece));
-    parse_part(source, volume, id, stream, artefact, part, consumer)
+    let only = Some(std::slice::from_ref(&piece));
+    parse_part(source, volume, id, stream, artefact, only, consumer)
 }
 
-/// How much of a stream is parsed.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Whole,
-    /// Of a stream of a snapshot, what a newer state does not have at the same place.
-    Changed(&'a [Range<u64>]),
-    /// Of a stream that is cut into pieces, those in which these bytes lie.
-    Only(&'a [Range<u64>]),
-}
-
-/// As [`parse_stream`], of a part.
+/// As [`parse_stream`]; with `only`, of a stream that is cut into pieces no more than the records that lie there.
 fn parse_part<C: Consumer>(
     source: &Arc<str>,
     volume: &dyn Volume,
     id: &StreamId,
     stream: &dyn ReadAt,
     artefact: &dyn Artefact,
-    part: Part<'_>,
+    only: Option<&[Range<u64>]>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let found: Vec<_> = artefact
@@ -195,14 +185,6 @@ fn parse_part<C: Consumer>(
     let input = Input {
         stream,
         companions: &companions,
-        changed: match part {
-            Part::Changed(changed) => Some(changed),
-            _ => None,
-        },
-    };
-    let only = match part {
-        Part::Only(only) => Some(only),
-        _ => None,
     };
     run_over(artefact, input, only, &context, consumer)
 }
@@ -211,22 +193,12 @@ fn is_snapshot(volume: &dyn Volume) -> bool {
     volume.info().base_id() != &*volume.info().id
 }
 
-/// What of a snapshot's stream has to be parsed; `None` is all of it.
-fn changed_part(
-    volume: &dyn Volume,
-    id: &StreamId,
-    artefact: &dyn Artefact,
-) -> Option<Vec<Range<u64>>> {
-    match artefact.parser() {
-        Parser::Chunks(parser) if parser.apart() && is_snapshot(volume) => {
-            volume.changed_ranges(id)
-        }
-        _ => None,
-    }
-}
-
-fn part_of(changed: Option<&[Range<u64>]>) -> Part<'_> {
-    changed.map_or(Part::Whole, Part::Changed)
+/// What of a snapshot's `$MFT` has to be parsed; `None` is all of a stream.
+fn changed_part(volume: &dyn Volume, id: &StreamId) -> Option<Vec<Range<u64>>> {
+    let is_mft = id.path.as_bytes() == b"$MFT" && id.stream.is_none();
+    (is_mft && is_snapshot(volume))
+        .then(|| volume.changed_mft())
+        .flatten()
 }
 
 /// Where a companion lies: beside the stream, or from the volume's root.
@@ -307,14 +279,14 @@ impl<C: Consumer> Search<'_, C> {
             });
             for artefact in self.artefacts {
                 if artefact.recognises(&candidate) {
-                    let changed = changed_part(volume, &id, *artefact);
+                    let only = changed_part(volume, &id);
                     let tally = parse_part(
                         &self.source,
                         volume,
                         &id,
                         &stream,
                         *artefact,
-                        part_of(changed.as_deref()),
+                        only.as_deref(),
                         self.consumer,
                     )?;
                     self.count(artefact.descriptor().id, tally);
@@ -433,9 +405,9 @@ impl<C: Consumer> Search<'_, C> {
                 inner: self.consumer,
                 units: Mutex::new(Vec::new()),
             };
-            let changed = changed_part(volume, &id, artefact);
-            let part = part_of(changed.as_deref());
-            let tally = parse_part(&self.source, volume, &id, &stream, artefact, part, &held)
+            let only = changed_part(volume, &id);
+            let only = only.as_deref();
+            let tally = parse_part(&self.source, volume, &id, &stream, artefact, only, &held)
                 .expect("holding units never fails");
             let units = held
                 .units
@@ -460,14 +432,14 @@ impl<C: Consumer> Search<'_, C> {
             }
             Outcome::Large(id, kinds, stream) => {
                 for artefact in kinds {
-                    let changed = changed_part(volume, &id, artefact);
+                    let only = changed_part(volume, &id);
                     let tally = parse_part(
                         &self.source,
                         volume,
                         &id,
                         &stream,
                         artefact,
-                        part_of(changed.as_deref()),
+                        only.as_deref(),
                         self.consumer,
                     )
                     .map_err(|RunError::Output(error)| error)?;

@@ -21,7 +21,7 @@ use scelle_parallel::ordered;
 /// Units that a stream is cut into at most; at a mebibyte each, more than a volume's largest table has.
 const MAX_UNITS: u64 = 1 << 20;
 
-/// What is left out of a unit, or parsed, together: whole records of any size that an `$MFT` has, a chunk of an event log.
+/// What is left out of a unit, or parsed, together: whole records of any size that an `$MFT` has.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// How many records and warnings a run gave.
@@ -204,8 +204,7 @@ impl<C: Consumer> Run<'_, C> {
             }
         };
 
-        // The survey has seen all of it.
-        let units = match only.or(self.input.changed.filter(|_| parser.apart())) {
+        let units = match only {
             Some(only) => pieces(&units, only),
             None => units,
         };

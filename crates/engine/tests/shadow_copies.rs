@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     io,
-    ops::{ControlFlow, Range},
+    ops::ControlFlow,
     sync::{Arc, Mutex},
 };
 
-use scelle_artefacts::{ALL, Artefact, Input, by_id};
-use scelle_engine::{Progress, parse, run};
+use scelle_artefacts::{ALL, Artefact, by_id};
+use scelle_engine::{Progress, parse};
 use scelle_event::{Consumer, Context, Observation, Sink, Warning};
 use scelle_evidence::{Evidence, open_source};
 use scelle_formats::Bytes;
@@ -220,33 +220,41 @@ fn of_a_log_that_changed_a_snapshot_adds_what_is_gone() {
 }
 
 #[test]
-fn of_a_log_only_the_chunks_that_changed_are_parsed() {
-    let evidence = nine();
-    let volume = &evidence.volumes[0];
-    let id = format!("{}/{LOG}", volume.info().id)
-        .parse()
-        .expect("an id");
-    let stream = volume.open(&id).expect("the sample's log");
-    let context = Arc::new(Context {
-        artefact: "windows.evtx",
-        source: "one".into(),
-        host: None,
-        host_id: None,
-        streams: vec![id.to_string().into()],
+fn a_log_that_was_deleted_or_hidden_since_is_read_of_the_snapshot() {
+    let disk = std::fs::read(testdata().join("demo/workstation.raw")).expect("our sample");
+    let before = &disk[VOLUME_AT..];
+    let [whole, _] = of_logs(with_one_snapshot(&disk, before, before));
+    assert!(whole.records > 0);
+
+    // Its record is marked as unused; its clusters hold what they held.
+    let evidence = open_source("one".into(), Arc::new(Bytes(disk.clone())));
+    let mut entry = None;
+    evidence.volumes[0].walk(&mut |found| {
+        let found = found.expect("sound");
+        if found.path.as_str() == Some(LOG) {
+            entry = found.id;
+        }
+        ControlFlow::Continue(())
     });
-    let tally = |changed: Option<&[Range<u64>]>| {
-        let input = Input {
-            changed,
-            ..Input::alone(stream.as_ref())
-        };
-        let evtx = by_id("windows.evtx").expect("registered");
-        run(evtx, input, &context, &Rows::default()).expect("parsed")
-    };
-    let second = (LOG_HEADER + CHUNK) as u64;
-    let [first, second] = [0..second, second + 5..second + 6].map(|range| tally(Some(&[range])));
-    assert!(first.records > 0 && second.records > 0);
-    assert_eq!(tally(None).records, first.records + second.records);
-    assert_eq!(tally(Some(&[])).records, 0);
+    let record = MFT_AT + entry.expect("the log").entry as usize * 1024;
+    assert_eq!(before[record..][..4], *b"FILE");
+    let mut deleted = before.to_vec();
+    deleted[record + 0x16] &= !1;
+
+    // Nothing that is known says what it is.
+    let sectors = before.chunks_exact(512);
+    let log = 512
+        * sectors
+            .take_while(|sector| !sector.starts_with(b"ElfFile\0"))
+            .count();
+    let mut hidden = before.to_vec();
+    hidden[log..log + 8].fill(b'x');
+    hidden[log + LOG_HEADER..][..8].fill(b'x');
+
+    for now in [deleted, hidden] {
+        let [alone, both] = of_logs(with_one_snapshot(&disk, &now, before));
+        assert_eq!((alone.records, both.records), (0, whole.records));
+    }
 }
 
 #[test]
@@ -271,8 +279,7 @@ fn a_walk_of_what_changed_shows_the_file_with_its_path() {
         for (path, modified) in &shown {
             assert_eq!(whole.get(path), Some(modified), "{path}");
         }
-        let mft = format!("{}/$MFT", volume.info().id).parse().expect("an id");
-        let changed = volume.changed_ranges(&mft).expect("both states are sound");
+        let changed = volume.changed_mft().expect("both states are sound");
         let bytes: u64 = changed.iter().map(|range| range.end - range.start).sum();
         assert_eq!(bytes, BLOCK as u64);
     }

@@ -10,13 +10,15 @@ use std::{
 
 use scelle_event::EvidencePath;
 use scelle_formats::{
-    ReadAt, ReadAtExt as _, ReadError, Window, bitlocker::Boot, ntfs::BootSector,
+    ReadAt, ReadAtExt as _, ReadError, Window,
+    bitlocker::{Boot, SIGNATURE as BITLOCKER_SIGNATURE},
+    ntfs::BootSector,
 };
 
 use crate::{
     Aligned, Evidence, EvidenceLoss, FileSource, FileVolume, FolderVolume, Image, ImageKind,
     MapSource, NtfsVolume, Times, Unlocked, Volume, VolumeInfo, VolumeKeys, VolumeKind,
-    bitlocker::Opener,
+    bitlocker::{Opener, has_metadata},
     folder,
     fs::{Exfat, Ext, Fat, Tree, TreeVolume},
     image::{Folder, join_parts, open_image},
@@ -246,7 +248,11 @@ impl<'k> Disk<'k> {
     /// What the first sector of a BitLocker volume says; none lies in another.
     fn bitlocker(&self, offset: u64) -> Option<Boot> {
         let sector = self.sector(offset).filter(|_| !self.is_opened)?;
-        Boot::recognise(&sector)
+        let boot = Boot::recognise(&sector)?;
+        // Boot code holds any bytes: of another file system's first sector, or a disk's, the metadata tell.
+        let is_signed = &sector[3..11] == BITLOCKER_SIGNATURE;
+        let window = self.window(offset..self.source.len());
+        (is_signed || has_metadata(&window, &boot)).then_some(boot)
     }
 
     fn begins_volume(&self, offset: u64) -> bool {

@@ -47,7 +47,8 @@ pub const BLOCK_BYTES: usize = 64 << 10;
 /// What version 1 keeps for a block.
 pub const BLOCK_BYTES_V1: usize = 16 << 10;
 
-const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
+/// At 3 of a first sector, and at the beginning of a metadata block.
+pub const SIGNATURE: &[u8; 8] = b"-FVE-FS-";
 /// 4967D63B-2E29-4AD8-8399-F6A339E3D001.
 const GUID: [u8; 16] = 0x3BD6_6749_292E_D84A_8399_F6A3_39E3_D001_u128.to_be_bytes();
 /// 92A84D3B-DD80-4D0E-9E4E-B1E3284EAED8.

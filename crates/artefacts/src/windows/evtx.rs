@@ -25,7 +25,7 @@ use std::{
 
 use scelle_event::{Loss, Meaning, Span, Stamp};
 use scelle_formats::{
-    DecodeError, ReadAt, ReadAtExt,
+    DecodeError, ReadAtExt,
     evtx::{
         CHUNK_BYTES, CHUNK_MAGIC, ChunkHeader, Damage, Decoder, FILE_HEADER_BYTES, FILE_MAGIC,
         FileHeader, Located, records,
@@ -92,7 +92,6 @@ impl Chunked for Evtx {
     type Survey = ();
 
     const SURVEYED: bool = false;
-    const APART: bool = true;
 
     fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
@@ -139,9 +138,6 @@ impl Chunked for Evtx {
             range: start.min(len)..len,
             unit_bytes: UNIT_CHUNKS * CHUNK_BYTES,
         };
-        if let Some(changed) = input.changed {
-            warn_wiped(input.stream, start..counted_to.min(len), changed, out)?;
-        }
         let head = Head {
             counted_to,
             decoders: Decoders::default(),
@@ -207,33 +203,6 @@ fn warn_header(out: &mut Emitter<'_>, cause: &str) {
     );
 }
 
-/// Warns of wiped chunks among those that a newer state of the log has as they are: that one may not count them.
-fn warn_wiped(
-    stream: &dyn ReadAt,
-    counted: Range<u64>,
-    changed: &[Range<u64>],
-    out: &mut Emitter<'_>,
-) -> Result<(), DecodeError> {
-    for base in counted.step_by(CHUNK_BYTES) {
-        let chunk = base..base + CHUNK_BYTES as u64;
-        let after = changed.partition_point(|range| range.end <= chunk.start);
-        let is_parsed = changed
-            .get(after)
-            .is_some_and(|range| range.start < chunk.end);
-        let is_zero = |length: usize| -> Result<bool, DecodeError> {
-            let bytes = stream.read_range(base..base + length as u64, length)?;
-            Ok(bytes.iter().all(|byte| *byte == 0))
-        };
-        if !is_parsed && is_zero(CHUNK_MAGIC.len())? && is_zero(CHUNK_BYTES)? {
-            out.warn(chunk, Loss::Record, WIPED);
-        }
-    }
-    Ok(())
-}
-
-/// Why a chunk of zeros is a loss.
-const WIPED: &str = "the file header counts this chunk, and it holds nothing but zeros";
-
 fn parse_chunk(
     decoder: &mut Decoder,
     chunk: &[u8],
@@ -246,7 +215,8 @@ fn parse_chunk(
         Ok(header) => Some(header),
         Err(_) if chunk.iter().all(|byte| *byte == 0) => {
             if is_counted {
-                out.warn(whole, Loss::Record, WIPED);
+                let cause = "the file header counts this chunk, and it holds nothing but zeros";
+                out.warn(whole, Loss::Record, cause);
             }
             return;
         }

@@ -143,6 +143,9 @@ fn find_line(manifest: &dyn ReadAt, member: &str) -> Result<u64, Error> {
     let mut read_to = 0;
     while read_to < manifest.len() {
         let step = manifest.read_range(read_to..read_to + STEP_BYTES as u64, STEP_BYTES)?;
+        if step.is_empty() {
+            return Err(Error::format("the manifest ends before its stated size"));
+        }
         read_to += step.len() as u64;
         rest.extend(step);
         let mut done = 0;

@@ -261,7 +261,7 @@ impl ReadAt for Shown {
         let part = self.parts.partition_point(|(begin, _)| *begin <= offset);
         let shown = part.checked_sub(1).and_then(|part| {
             let (begin, bytes) = &self.parts[part];
-            bytes.get((offset - begin) as usize..)
+            bytes.get(usize::try_from(offset - begin).ok()?..)
         });
         match shown {
             Some(bytes) if !bytes.is_empty() => {

@@ -175,7 +175,7 @@ pub struct Verification {
     pub deployment: Option<Deployment>,
     /// What vouches: `root`, or fingerprints of trusted certificates.
     pub vouched_by: Vec<String>,
-    /// Which part of a collection it is, or how many there are.
+    /// Which part of a collection it is; of a set, which the last one is.
     pub part: u32,
     /// Payload files.
     pub files: u64,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Ending, Part,
+    codec::SEGMENT_BYTES,
     file_line::FileLine,
     names,
     parts::{Flaw, Placed, Set},
@@ -23,6 +24,8 @@ use crate::{
 const BATCH_MEMBERS: usize = 1024;
 /// What their bytes come to, at most, but for the last.
 const BATCH_BYTES: u64 = 32 << 20;
+/// What a range of a line takes.
+const RANGE_BYTES: usize = 16;
 
 pub(super) fn check(parts: &[Part], options: &VerifyOptions) -> Verification {
     let set = Set::arrange(parts);
@@ -131,7 +134,16 @@ impl All {
             if is_last || tags::is_passed_over(options, &line.member) {
                 return Ok(());
             }
-            bytes = bytes.saturating_add(found.facts.size);
+            if segments.len() as u64 > found.facts.size.div_ceil(SEGMENT_BYTES as u64).max(1) {
+                let what = "its checkpoint lists more segments than it has";
+                problems.of_payload(self.files, &line.member, what.to_owned());
+                return Ok(());
+            }
+            let ranges = line.stored.as_ref().map_or(0, |stored| stored.ranges.len());
+            let listed = (size_of_val(segments) + ranges * RANGE_BYTES) as u64;
+            bytes = bytes
+                .saturating_add(found.facts.size)
+                .saturating_add(listed);
             batch.push(Item {
                 number: self.files,
                 member: placed.member(found),

@@ -111,8 +111,9 @@ impl<'a> Away<'a> {
         match ended {
             Ended::Delivered(receipt) => {
                 collected.path = Some(receipt.to.clone().into());
-                keep_receipt(receipt, &self.receipt, self.force, terminal);
-                self.tell_delivered(&collected, tlp, receipt, terminal)
+                let is_kept = keep_receipt(receipt, &self.receipt, self.force, terminal);
+                let exit = self.tell_delivered(&collected, tlp, receipt, terminal)?;
+                Ok(if is_kept { exit } else { Exit::LOSSES })
             }
             Ended::Kept(rest) => {
                 collected.path = Some(rest.path.clone());

@@ -323,7 +323,7 @@ pub(crate) fn collect_with(
 }
 
 /// Refuses a label that is freer than that of what is collected from: a seal lowers nothing.
-fn refuse_freer(source: &Source, path: &Path, tlp: Tlp) -> Result<()> {
+pub(super) fn refuse_freer(source: &Source, path: &Path, tlp: Tlp) -> Result<()> {
     let mut inputs = Inputs::default();
     inputs.add_source(path, source);
     let stated = StateArgs {

@@ -1,6 +1,7 @@
 //! `deliver`: a bundle that exists, to a store.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
 };
@@ -69,13 +70,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .len();
     let progress = Progress::default();
     progress.begin("delivering", size, 0);
+    let is_kept = Cell::new(false);
     let delivered = terminal.watch(&progress, || {
         let advance = |bytes| progress.advance(bytes, 0);
         deliver_file(path, store, options, &advance, &|receipt| {
-            keep_receipt(receipt, &receipt_path, args.force, terminal);
+            is_kept.set(keep_receipt(receipt, &receipt_path, args.force, terminal));
             Ok(())
         })
     })?;
+    let exit = Exit::with_losses(!is_kept.get());
     if delivered.sent_again {
         terminal.warn("the store had forgotten what it had: all of it was sent again");
     } else if delivered.sent_before > 0 {
@@ -87,7 +90,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let receipt = &delivered.receipt;
     if terminal.json {
         terminal.object(&json!({ "receipt": receipt, "receipt_file": receipt_path }))?;
-        return Ok(Exit::COMPLETE);
+        return Ok(exit);
     }
     let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
     for line in describe(receipt, terminal) {
@@ -102,8 +105,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             "the receipt names no root hash: an encrypted bundle does not show it; --root takes it",
         ),
     }
-    terminal.line(format!("{}{}", head("Receipt"), receipt_path.display()))?;
-    Ok(Exit::COMPLETE)
+    if is_kept.get() {
+        terminal.line(format!("{}{}", head("Receipt"), receipt_path.display()))?;
+    }
+    Ok(exit)
 }
 
 impl Args {

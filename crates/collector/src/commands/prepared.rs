@@ -11,7 +11,7 @@ use scelle::{
 
 use super::{
     away::Away,
-    collect::{bundle_name, executable_folder, file_name, tell},
+    collect::{bundle_name, executable_folder, file_name, refuse_freer, tell},
 };
 use crate::{
     AwayArgs, Exit, Terminal, Tone,
@@ -83,11 +83,12 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
             )?;
         }
     }
+    let source = scelle::open(source_path)?;
+    refuse_freer(&source, source_path, tlp)?;
     let outgoing = match &away {
         Some(away) => Some(away.begin(terminal)?),
         None => args.away.check_unused().map(|()| None)?,
     };
-    let source = scelle::open(source_path)?;
     let progress = Progress::default();
     let (collected, ended) = terminal.watch(&progress, || -> Result<_> {
         let profile = plan.profile.clone();

@@ -1,6 +1,6 @@
 //! What an S3 service answers: a status, some headers, a little XML.
 
-use crate::{Error, Failure};
+use crate::{Error, Failure, error::printable};
 
 /// An answer, as far as it is looked at.
 #[derive(Debug, Default)]
@@ -18,15 +18,19 @@ impl Answer {
     /// The code of an error, where the body is one. A request that takes long may be answered with 200 before
     /// it fails.
     pub(super) fn code(&self) -> Option<String> {
-        self.body
-            .contains("<Error>")
+        begins(&self.body, "Error")
             .then(|| element(&self.body, "Code"))
             .flatten()
     }
 
     /// Whether it is a yes.
     pub(super) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status) && !self.body.contains("<Error>")
+        (200..300).contains(&self.status) && !begins(&self.body, "Error")
+    }
+
+    /// Whether it says that the object was made of its parts: a status alone says nothing, any page in between has one.
+    pub(super) fn is_made(&self) -> bool {
+        begins(&self.body, "CompleteMultipartUploadResult") && element(&self.body, "ETag").is_some()
     }
 
     /// A no, and whether it is worth another try.
@@ -85,6 +89,15 @@ impl Answer {
     }
 }
 
+/// Whether an element of that name begins somewhere, with or without attributes.
+fn begins(xml: &str, name: &str) -> bool {
+    let mut rest = xml.match_indices('<').map(|(at, _)| &xml[at + 1..]);
+    rest.any(|rest| {
+        let after = rest.strip_prefix(name);
+        after.is_some_and(|after| after.starts_with(['>', '/', ' ', '\t', '\r', '\n']))
+    })
+}
+
 /// The text of the first element of that name, which has no attributes and no elements in it.
 pub(super) fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
@@ -98,14 +111,6 @@ pub(super) fn element(xml: &str, name: &str) -> Option<String> {
         .replace("&gt;", ">")
         .replace("&amp;", "&");
     Some(plain.trim().to_owned())
-}
-
-/// What a store says, as a terminal may show it.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|one| if one.is_control() { ' ' } else { one })
-        .take(300)
-        .collect()
 }
 
 #[cfg(test)]
@@ -143,6 +148,24 @@ mod tests {
         );
         assert!(!why.contains('\u{1b}'));
         assert!(answer(204, "").is_success());
+        let late = answer(200, "<Error xmlns=\"x\"><Code>InternalError</Code></Error>");
+        assert!(!late.is_success());
+        assert_eq!(late.code().as_deref(), Some("InternalError"));
+        assert!(answer(200, "<Errors/>").is_success());
+    }
+
+    #[test]
+    fn only_a_result_says_that_it_is_made() {
+        let made = "<?xml?>\n<CompleteMultipartUploadResult xmlns=\"x\"><ETag>\"1-2\"</ETag></CompleteMultipartUploadResult>";
+        assert!(answer(200, made).is_made());
+        for other in [
+            "",
+            "<html>log in</html>",
+            "<ETag>\"1-2\"</ETag>",
+            "<CompleteMultipartUploadResult/>",
+        ] {
+            assert!(!answer(200, other).is_made(), "{other}");
+        }
     }
 
     #[test]

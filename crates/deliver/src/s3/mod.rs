@@ -312,7 +312,12 @@ impl Store for S3 {
                 self.was_completed |= matches!(failure, Failure::Passing(_));
                 return Err(failure);
             }
-            Ok(answer) => answer,
+            Ok(answer) if answer.is_made() => answer,
+            Ok(_) => {
+                self.was_completed = true;
+                let why = "it did not say that it made the object of its parts";
+                return Err(Failure::Passing(why.into()));
+            }
         };
         Ok(confirmation(&answer, sent))
     }
@@ -374,6 +379,8 @@ fn agent(authorities: Option<PathBuf>) -> Result<Agent, Error> {
         .timeout_resolve(Some(CONNECT_PATIENCE))
         .timeout_per_write(Some(WRITE_PATIENCE))
         .timeout_per_read(Some(READ_PATIENCE))
+        .timeout_recv_response(Some(READ_PATIENCE))
+        .timeout_recv_body(Some(READ_PATIENCE))
         .build();
     Ok(config.into())
 }
@@ -486,10 +493,15 @@ fn confirmation(answer: &Answer, sent: &[SentPiece]) -> Confirmation {
                 .into(),
         );
     }
-    if expected.is_some() && etag.as_ref().map(quoted) == expected {
-        confirmed.push("the object's ETag is that of these parts in this order".into());
-    } else {
-        unconfirmed.push("the object's ETag can't be compared with what was sent".into());
+    match (&expected, etag.as_ref().map(quoted)) {
+        (Some(expected), Some(etag)) if *expected == etag => {
+            confirmed.push("the object's ETag is that of these parts in this order".into());
+        }
+        (Some(expected), Some(_)) => unconfirmed.push(format!(
+            "the object's ETag is not the one that S3 makes of these parts, {expected}: the store makes others, or \
+             the object is another"
+        )),
+        _ => unconfirmed.push("the object's ETag can't be compared with what was sent".into()),
     }
     unconfirmed.push("the object was not read back, which a right to write does not allow".into());
     Confirmation {
@@ -564,7 +576,9 @@ mod tests {
             "{said:?}"
         );
         answer.body = "<ETag>\"other-2\"</ETag>".into();
-        assert_eq!(confirmation(&answer, &sent).confirmed.len(), 2);
+        let said = confirmation(&answer, &sent);
+        assert_eq!(said.confirmed.len(), 2);
+        assert!(said.unconfirmed[0].contains(&expected), "{said:?}");
         sent[1].answer = "\"encrypted\"".into();
         assert_eq!(expected_etag(&sent), None);
         assert_eq!(confirmation(&answer, &sent).confirmed.len(), 1);

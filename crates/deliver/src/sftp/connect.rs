@@ -218,7 +218,11 @@ impl Line {
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
             match connected {
                 Ok(mut handle) => {
-                    self.log_in(&mut handle).await?;
+                    // Nothing else ends it where the line goes silent meanwhile.
+                    let late = |_| Failure::Passing("it does not answer while logging in".into());
+                    timeout(CONNECT_PATIENCE, self.log_in(&mut handle))
+                        .await
+                        .map_err(late)??;
                     return Ok((handle, seen.unwrap_or_default()));
                 }
                 // It has no key of that kind.

@@ -19,7 +19,10 @@ use russh_sftp::{
 use sha2::{Digest as _, Sha256};
 use tokio::{runtime::Runtime, time::timeout};
 
-use crate::{Address, Begun, Confirmation, Error, Failure, Piece, SentPiece, Store, transfer::hex};
+use crate::{
+    Address, Begun, Confirmation, Error, Failure, Piece, SentPiece, Store, error::printable,
+    transfer::hex,
+};
 
 /// Bytes of a request: every server takes as many.
 const BLOCK: usize = 32 << 10;
@@ -197,7 +200,7 @@ impl Target<'_> {
     /// What a server said no with, and whether it is worth another try: it gives the same answer to a
     /// full disk as to anything that it has no word for.
     fn failure(&self, what: &str, error: SftpError) -> Failure {
-        let said = format!("{what}: {error}");
+        let said = printable(&format!("{what}: {error}"));
         match code(&error) {
             Some(
                 StatusCode::PermissionDenied | StatusCode::NoSuchFile | StatusCode::OpUnsupported,

@@ -119,7 +119,6 @@ pub(crate) fn parse(id: &str, bytes: &[u8], companion: Option<&[u8]>) -> Rows {
     let companion = companion.map(Bytes);
     let companions = [companion.as_ref().map(|stream| stream as &dyn ReadAt)];
     let input = Input {
-        changed: None,
         stream: &stream,
         companions: &companions,
     };

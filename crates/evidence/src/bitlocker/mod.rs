@@ -72,6 +72,11 @@ pub fn open_bitlocker(
     Ok(plain)
 }
 
+/// Whether the metadata that a first sector leads to are there, in one copy at least.
+pub(crate) fn has_metadata(source: &Arc<dyn ReadAt>, boot: &Boot) -> bool {
+    read_metadata(source, boot, &mut Vec::new()).is_ok()
+}
+
 /// Keys, and how often more they may be stretched.
 pub(crate) struct Opener<'a> {
     secrets: &'a Secrets,
@@ -113,7 +118,8 @@ impl<'a> Opener<'a> {
         };
         let (extents, mut own) = conversion::extents(source, boot, &metadata, losses);
         let area = metadata.area_bytes(boot);
-        let areas = metadata.metadata_at.into_iter();
+        // A copy that is none of the volume's is at 0.
+        let areas = metadata.metadata_at.into_iter().filter(|at| *at > 0);
         own.extend(areas.map(|at| at..at.saturating_add(area)));
         let moved = u64::from(metadata.moved_sectors) * u64::from(boot.sector_bytes);
         if moved > 0 {

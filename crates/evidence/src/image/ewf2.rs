@@ -42,7 +42,7 @@ const DESCRIPTOR_BYTES: u64 = 64;
 const TABLE_HEAD_BYTES: u64 = 32;
 const ENTRY_BYTES: u64 = 16;
 const ENCRYPTED: u32 = 2;
-/// More than any writer makes in one segment; each costs one read.
+/// More than any writer makes in one segment; none lies on another.
 const MAX_SECTIONS: usize = 1 << 16;
 /// Texts of devices and cases are a few lines.
 const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -105,7 +105,9 @@ impl Ewf2 {
                 Ok(false) => {}
                 Err(error) if number == 1 => return Err(error),
                 // Another one may still be whole.
-                Err(error @ ReadError::Damaged { .. }) => opening.lose(error),
+                Err(error @ (ReadError::Damaged { .. } | ReadError::Short { .. })) => {
+                    opening.lose(error);
+                }
                 Err(error) => return Err(error),
             }
             let first = opening.siblings.extension();
@@ -201,15 +203,21 @@ impl Ewf2 {
                         .to_owned(),
                 });
             }
+            // Sections that lie on one another would be read again and again.
+            let before = section.before;
+            let is_apart = before
+                .checked_add(DESCRIPTOR_BYTES)
+                .is_some_and(|end| end <= section.data.start);
+            if before > 0 && !is_apart {
+                let why = "the section before it is not before it; neither was read";
+                opening.lose(damaged("an Ex01 section", place, why));
+                return Ok(is_last);
+            }
             self.take(opening, file, &section, facts);
-            at = match section.before {
-                0 => return Ok(is_last),
-                before if before < place => Some(before),
-                _ => {
-                    opening.lose(damaged("an Ex01 section", place, "it does not lead on"));
-                    return Ok(is_last);
-                }
-            };
+            if before == 0 {
+                return Ok(is_last);
+            }
+            at = Some(before);
         }
         opening.lose(damaged(
             "an Ex01 segment",
@@ -491,7 +499,9 @@ fn errors(
     let mut count = [0; 4];
     file.read_exact_at(what, start, &mut count)?;
     let stated = u64::from(u32::from_le_bytes(count));
-    for entry in 0..stated.min(MAX_ERRORS) {
+    let room = (section.data.end - start).saturating_sub(TABLE_HEAD_BYTES) / ENTRY_BYTES;
+    let read = stated.min(MAX_ERRORS).min(room);
+    for entry in 0..read {
         let mut bytes = [0; ENTRY_BYTES as usize];
         let at = start + TABLE_HEAD_BYTES + entry * ENTRY_BYTES;
         file.read_exact_at(what, at, &mut bytes)?;
@@ -503,8 +513,8 @@ fn errors(
             &format!("from that sector on {sectors} could not be read then, and are zeros"),
         ));
     }
-    if stated > MAX_ERRORS {
-        let why = format!("{stated} are stated, of which {MAX_ERRORS} were read");
+    if stated > read {
+        let why = format!("{stated} are stated, of which {read} were read");
         return Err(damaged(what, start, &why));
     }
     Ok(())

@@ -8,7 +8,6 @@ use std::{
     ops::{ControlFlow, Range},
 };
 
-use scelle_event::StreamId;
 use scelle_formats::{
     RangeKind,
     ntfs::{
@@ -17,23 +16,44 @@ use scelle_formats::{
     },
 };
 
-use super::{NtfsVolume, Opened, extents::ExtentStream, records::Room, walk::Walk};
+use super::{NtfsVolume, records::Room, walk::Walk};
 use crate::{Entry, EvidenceLoss};
 
 impl NtfsVolume {
-    /// Which bytes of a stream lie in `changed`, or elsewhere than `newer` has them, in order; `None` where either has no
-    /// such stream that lies in clusters as it is.
-    pub(crate) fn changed_ranges(
-        &self,
-        newer: &Self,
-        changed: &[Range<u64>],
-        stream: &StreamId,
-    ) -> Option<Vec<Range<u64>>> {
-        let extents = |volume: &Self| match volume.open_path(stream) {
-            Ok(Opened::Extents(stream)) => Some(stream),
-            _ => None,
+    /// Which bytes of `$MFT` lie in `changed`, or elsewhere than `newer` has them, in order.
+    pub(crate) fn changed_mft(&self, newer: &Self, changed: &[Range<u64>]) -> Vec<Range<u64>> {
+        let (mft, other) = (&self.records.mft, &newer.records.mft);
+        let mut found: Vec<Range<u64>> = Vec::new();
+        let mut push = |range: Range<u64>| match found.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => found.push(range),
         };
-        Some(differing(&extents(self)?, &extents(newer)?, changed))
+        let mut at = 0;
+        while at < mft.real_bytes {
+            let piece = mft.piece(at);
+            if at >= other.real_bytes || piece.kind != RangeKind::Data {
+                push(at..piece.end);
+                at = piece.end;
+                continue;
+            }
+            let same = other.piece(at);
+            let end = piece.end.min(same.end);
+            if same.kind == RangeKind::Data && same.at == piece.at {
+                let place = piece.at..piece.at + (end - at);
+                let from = changed.partition_point(|range| range.end <= place.start);
+                let within = changed[from..]
+                    .iter()
+                    .take_while(|one| one.start < place.end);
+                for range in within {
+                    let start = range.start.max(place.start) - place.start;
+                    push(at + start..at + (range.end.min(place.end) - place.start));
+                }
+            } else {
+                push(at..end);
+            }
+            at = end;
+        }
+        found
     }
 
     /// Shows the entries whose record or clusters lie in `changed`, or whose record lies elsewhere than `newer` has it.
@@ -43,8 +63,7 @@ impl NtfsVolume {
         changed: &[Range<u64>],
         visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>,
     ) {
-        let mft = differing(&self.records.mft, &newer.records.mft, changed);
-        let numbers = self.touched(&mft, changed);
+        let numbers = self.touched(&self.changed_mft(newer, changed), changed);
         let names = self.names_for(&numbers);
         // Whether the visitor ended it makes no difference any more.
         Walk::new(self, &names).run_over(&numbers, visit).is_break();
@@ -141,45 +160,6 @@ impl NtfsVolume {
         }
         NameTable::join(vec![part.shrunk()])
     }
-}
-
-/// Which bytes of a stream lie in `changed`, or elsewhere than in the `newer` one.
-fn differing(
-    stream: &ExtentStream,
-    newer: &ExtentStream,
-    changed: &[Range<u64>],
-) -> Vec<Range<u64>> {
-    let mut found: Vec<Range<u64>> = Vec::new();
-    let mut push = |range: Range<u64>| match found.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => found.push(range),
-    };
-    let mut at = 0;
-    while at < stream.real_bytes {
-        let piece = stream.piece(at);
-        if at >= newer.real_bytes || piece.kind != RangeKind::Data {
-            push(at..piece.end);
-            at = piece.end;
-            continue;
-        }
-        let same = newer.piece(at);
-        let end = piece.end.min(same.end);
-        if same.kind == RangeKind::Data && same.at == piece.at {
-            let place = piece.at..piece.at + (end - at);
-            let from = changed.partition_point(|range| range.end <= place.start);
-            let within = changed[from..]
-                .iter()
-                .take_while(|one| one.start < place.end);
-            for range in within {
-                let start = range.start.max(place.start) - place.start;
-                push(at + start..at + (range.end.min(place.end) - place.start));
-            }
-        } else {
-            push(at..end);
-        }
-        at = end;
-    }
-    found
 }
 
 /// Whether a range has a byte in one of others, which are in order and apart.

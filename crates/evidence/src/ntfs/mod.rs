@@ -158,20 +158,14 @@ impl NtfsVolume {
         sequence: Option<u16>,
         stream: Option<&EvidencePath>,
     ) -> Result<Box<dyn ReadAt>, ReadError> {
-        Ok(self.open_as_it_lies(number, sequence, stream)?.boxed())
-    }
-
-    fn open_as_it_lies(
-        &self,
-        number: u64,
-        sequence: Option<u16>,
-        stream: Option<&EvidencePath>,
-    ) -> Result<Opened, ReadError> {
         let is_unused = stream.is_some_and(|stream| stream.as_bytes() == UNUSED_STREAM);
         if number == BITMAP_ENTRY && is_unused {
             let bitmap = self.open_number(BITMAP_ENTRY, None, None)?;
-            let unused = Unused::new(&self.records, bitmap, self.clusters());
-            return Ok(Opened::Made(Box::new(unused)));
+            return Ok(Box::new(Unused::new(
+                &self.records,
+                bitmap,
+                self.clusters(),
+            )));
         }
         let (mut room, mut more) = (Room::default(), Room::default());
         let base = self.records.read(number, &mut room)?;
@@ -230,33 +224,14 @@ impl NtfsVolume {
                 let why = "a WOF file has no stream WofCompressedData";
                 self.records.in_record(number, why.to_owned())
             })?;
-            let units = Wof::new(packed.boxed(), algorithm, real_bytes)?;
-            return Ok(Opened::Made(Box::new(Packed::new(units))));
+            let units = Wof::new(packed, algorithm, real_bytes)?;
+            return Ok(Box::new(Packed::new(units)));
         }
         let stream = wanted.open(&self.records)?;
         stream.ok_or_else(|| {
             self.records
                 .in_record(number, "a stream has no beginning".into())
         })
-    }
-
-    fn open_path(&self, stream: &StreamId) -> Result<Opened, ReadError> {
-        let known = self.metadata_entry(&stream.path);
-        let known = match known {
-            None => extend::find(self, &stream.path)?,
-            known => known,
-        };
-        let number = match known {
-            Some(number) => number,
-            None => self
-                .index
-                .get_or_init(|| PathIndex::build(self))
-                .find(&stream.path)
-                .ok_or_else(|| ReadError::Absent {
-                    what: stream.to_string(),
-                })?,
-        };
-        self.open_as_it_lies(number, None, stream.stream.as_ref())
     }
 
     /// The security descriptors, which are read where the first is asked for.
@@ -332,7 +307,22 @@ impl Volume for NtfsVolume {
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
-        Ok(self.open_path(stream)?.boxed())
+        let known = self.metadata_entry(&stream.path);
+        let known = match known {
+            None => extend::find(self, &stream.path)?,
+            known => known,
+        };
+        let number = match known {
+            Some(number) => number,
+            None => self
+                .index
+                .get_or_init(|| PathIndex::build(self))
+                .find(&stream.path)
+                .ok_or_else(|| ReadError::Absent {
+                    what: stream.to_string(),
+                })?,
+        };
+        self.open_number(number, None, stream.stream.as_ref())
     }
 
     fn open_entry(
@@ -347,21 +337,6 @@ impl Volume for NtfsVolume {
                 path: entry.path.clone(),
                 stream: stream.cloned(),
             }),
-        }
-    }
-}
-
-/// A stream, and whether it lies in clusters as it is.
-enum Opened {
-    Extents(ExtentStream),
-    Made(Box<dyn ReadAt>),
-}
-
-impl Opened {
-    fn boxed(self) -> Box<dyn ReadAt> {
-        match self {
-            Self::Extents(stream) => Box::new(stream),
-            Self::Made(stream) => stream,
         }
     }
 }
@@ -427,19 +402,19 @@ impl Wanted {
     }
 
     /// Opens the stream; `None` where its beginning was not met.
-    fn open(self, records: &Records) -> Result<Option<Opened>, ReadError> {
+    fn open(self, records: &Records) -> Result<Option<Box<dyn ReadAt>>, ReadError> {
         let Some(first) = self.first else {
             return Ok(None);
         };
         let Some(sizes) = first.sizes else {
-            return Ok(Some(Opened::Made(Box::new(Bytes(first.content)))));
+            return Ok(Some(Box::new(Bytes(first.content))));
         };
         let is_packed = first.flags & COMPRESSED != 0 && first.flags & ENCRYPTED == 0;
         if !is_packed || first.exponent == 0 {
-            return Ok(Some(Opened::Extents(records.stream(sizes, self.runs))));
+            return Ok(Some(Box::new(records.stream(sizes, self.runs))));
         }
         let units = Lznt1::new(records, sizes, self.runs, first.exponent)?;
-        Ok(Some(Opened::Made(Box::new(Packed::new(units)))))
+        Ok(Some(Box::new(Packed::new(units))))
     }
 }
 

@@ -95,11 +95,11 @@ impl Volume for ShadowVolume {
         }
     }
 
-    fn changed_ranges(&self, stream: &StreamId) -> Option<Vec<Range<u64>>> {
-        // Why it can't be opened is told by whoever opens the stream.
+    fn changed_mft(&self) -> Option<Vec<Range<u64>>> {
+        // Why it can't be opened is told by whoever opens its `$MFT`.
         let (volume, _) = self.opened().ok()?;
         let Change { newer, places } = self.change()?;
-        volume.changed_ranges(newer, places, stream)
+        Some(volume.changed_mft(newer, places))
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {

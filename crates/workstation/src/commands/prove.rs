@@ -176,7 +176,11 @@ fn check(args: &Args, path: &Path, terminal: &Terminal) -> Result<Exit> {
     } else {
         verify::tell(report, terminal)?;
         let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
-        terminal.line(format!("{}{}", head("Proof is"), checked.label))?;
+        terminal.line(format!(
+            "{}{}",
+            head("Proof is"),
+            plain(&checked.label.to_string())
+        ))?;
         if is_proven {
             let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
             terminal.line(format!(

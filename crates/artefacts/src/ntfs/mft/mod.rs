@@ -279,7 +279,6 @@ impl Chunked for Mft {
     type Survey = Survey;
 
     const SURVEYED: bool = true;
-    const APART: bool = true;
 
     fn prepare(&self, input: Input<'_>, out: &mut Emitter<'_>) -> Result<(Head, Cut), DecodeError> {
         let len = input.stream.len();
