@@ -33,6 +33,7 @@ mod seal;
 mod self_signed;
 mod stamp;
 mod stored;
+mod take;
 mod text;
 mod trust;
 mod verify;
@@ -57,10 +58,11 @@ pub use records::{
 pub use salvage::{Salvage, salvage, salvage_message};
 pub use seal::Sealed;
 pub use stamp::{AskTime, STAMP_LIMIT, StampAuthority, StampRequest, Stamper, stamp_time};
-pub use text::grouped;
+pub use take::{Added, Source, Stream};
+pub use text::{grouped, written_hash};
 pub use trust::Terms;
 pub use verify::{
     CheckedProof, Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify,
     verify_bag, verify_encrypted, verify_parts,
 };
-pub use writer::{Added, BundleWriter, Options, Source, Stream};
+pub use writer::{BundleWriter, Options};

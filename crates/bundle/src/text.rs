@@ -54,7 +54,7 @@ pub fn grouped(hash: &str) -> String {
 }
 
 /// A hash that a person wrote: 64 hex digits, blanks and dashes ignored.
-pub(crate) fn written_hash(text: &str) -> Option<String> {
+pub fn written_hash(text: &str) -> Option<String> {
     let digits: String = text
         .chars()
         .filter(|character| !character.is_whitespace() && !matches!(character, '-' | ':'))

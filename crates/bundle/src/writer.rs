@@ -1,28 +1,27 @@
 //! Writing a bundle.
 
 use std::{
-    borrow::Cow,
     io,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use scelle_event::{Coverage, EvidencePath, Outcome, StreamId};
-use scelle_evidence::{Entry, StreamState};
-use scelle_formats::{ReadAt, ReadError};
+use scelle_event::{Coverage, Outcome, StreamId};
+use scelle_formats::ReadAt;
 
 use crate::{
     Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, Resumed, SealKey, Stamper,
     archive::{Archive, Kind, from_io, to_io},
     checkpoint::{self, Head, Since, TEXT_LIMIT},
-    codec::{Block, Method},
+    codec::Method,
     file_line::{self, Content},
     ledger::Ledger,
     logged::{Cursor, Listener, Logged},
     names::Names,
     records::{self, AuditChain},
-    stored::{Layout, MOST_STORED_BYTES, REASON_HOLES, StoredReader, StreamHasher, outcome_of},
+    stored::{Layout, StoredReader, StreamHasher},
+    take::{Added, Bytes, Prepared, Source, Stream, Taken, is_encrypted},
     text::hex,
 };
 
@@ -30,9 +29,6 @@ use crate::{
 const WAITING_BYTES: usize = 4 << 20;
 /// Streams under way a thread, each held in memory as it is compressed.
 const WINDOW_PER_THREAD: usize = 4;
-/// Up to this size one thread reads, hashes and compresses a stream, beside others with theirs; a
-/// larger one is shared out among all of them. At most a segment.
-const WHOLE_BYTES: u64 = 4 << 20;
 
 /// What a bundle is made with.
 pub struct Options {
@@ -75,46 +71,6 @@ impl Options {
             stamp: None,
         }
     }
-}
-
-/// What is known of a stream before it is read.
-#[derive(Clone, Debug)]
-pub struct Stream<'a> {
-    /// The volume's id.
-    pub volume: Cow<'a, str>,
-    /// The entry that it belongs to.
-    pub entry: Cow<'a, Entry>,
-    /// The stream's name; `None` is the unnamed one.
-    pub stream: Option<Cow<'a, EvidencePath>>,
-    /// The profile's target that asked for it.
-    pub target: Cow<'a, str>,
-    /// By which way it is read: `volume`, `folder`, …
-    pub way: Cow<'a, str>,
-}
-
-/// A stream that can be collected.
-pub trait Source: Send {
-    /// What is known of it before it is read.
-    fn stream(&self) -> Stream<'_>;
-
-    /// Opens it.
-    ///
-    /// # Errors
-    /// Why it can't be read.
-    fn open(&self) -> Result<Box<dyn ReadAt>, ReadError>;
-}
-
-/// What became of a stream.
-#[derive(Clone, Debug)]
-pub struct Added {
-    /// Its number in the plan.
-    pub index: usize,
-    /// The ledger's word.
-    pub outcome: Outcome,
-    /// The size of the logical stream.
-    pub size_bytes: u64,
-    /// Why not all of it is there.
-    pub cause: Option<String>,
 }
 
 /// Writes one bundle, from its first byte to its seal.
@@ -562,136 +518,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
         && crate::names::complaint(name).is_none()
 }
 
-fn is_encrypted(stream: &Stream<'_>) -> bool {
-    let mut streams = stream.entry.streams.iter();
-    let info = streams.find(|info| info.name.as_ref() == stream.stream.as_deref());
-    info.is_some_and(|info| matches!(info.state, StreamState::Encrypted { .. }))
-}
-
 pub(crate) fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
     lines.extend_from_slice(line);
     lines.push(b'\n');
-}
-
-/// A stream as a producer hands it to the joiner.
-struct Prepared<S> {
-    index: usize,
-    source: S,
-    /// When it was opened.
-    at: Timestamp,
-    bytes: Result<Bytes, Box<Taken>>,
-}
-
-enum Bytes {
-    /// All of it, compressed.
-    Whole(Box<Taken>, Vec<Block>),
-    /// Large: the joiner shares the work out again.
-    Large(Box<dyn ReadAt>),
-}
-
-/// What was had of a stream.
-struct Taken {
-    outcome: Outcome,
-    /// `None` where there is no member.
-    content: Option<Content>,
-    cause: Option<String>,
-}
-
-impl Taken {
-    fn new(
-        layout: Layout,
-        hasher: StreamHasher,
-        unread: Vec<file_line::Piece>,
-        cause: Option<String>,
-    ) -> Self {
-        let (stored, logical) = hasher.finish();
-        let outcome = if unread.is_empty() {
-            Outcome::Collected
-        } else {
-            Outcome::Partial
-        };
-        let content = if layout.is_sparse {
-            Content {
-                size: layout.size,
-                logical: logical.ok_or(REASON_HOLES),
-                stored: Some((layout.pieces, stored)),
-                unread,
-            }
-        } else {
-            Content {
-                size: layout.size,
-                logical: Ok(stored),
-                stored: None,
-                unread,
-            }
-        };
-        Self {
-            outcome,
-            content: Some(content),
-            cause,
-        }
-    }
-
-    fn nothing(outcome: Outcome, cause: String) -> Self {
-        Self {
-            outcome,
-            content: None,
-            cause: Some(cause),
-        }
-    }
-}
-
-impl<S: Source> Prepared<S> {
-    fn new(index: usize, source: S, method: Method, buffer: &mut Vec<u8>) -> Self {
-        let at = Timestamp::now();
-        let bytes = match source.open() {
-            Ok(reader) => Self::read(reader, method, buffer),
-            Err(error) => Err(Box::new(Taken::nothing(
-                outcome_of(&error),
-                error.to_string(),
-            ))),
-        };
-        Self {
-            index,
-            source,
-            at,
-            bytes,
-        }
-    }
-
-    fn read(
-        reader: Box<dyn ReadAt>,
-        method: Method,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Bytes, Box<Taken>> {
-        let layout = Layout::of(&*reader);
-        let stored_bytes = layout.stored_bytes();
-        if stored_bytes > MOST_STORED_BYTES {
-            let cause = format!(
-                "{stored_bytes} bytes, more than the {MOST_STORED_BYTES} that a bundle takes of \
-                 one stream"
-            );
-            return Err(Box::new(Taken::nothing(Outcome::OverCap, cause)));
-        }
-        if stored_bytes > WHOLE_BYTES {
-            return Ok(Bytes::Large(reader));
-        }
-        buffer.clear();
-        buffer.resize(stored_bytes as usize, 0);
-        let mut stored = StoredReader::new(&*reader, &layout);
-        stored.fill(buffer);
-        let (unread, cause) = (stored.unread, stored.cause);
-        let lost: u64 = unread.iter().map(|(_, length)| length).sum();
-        if lost == stored_bytes && lost > 0 {
-            let cause = cause.unwrap_or_default();
-            return Err(Box::new(Taken::nothing(Outcome::Unreadable, cause)));
-        }
-        let mut hasher = StreamHasher::new(layout.size, &layout.pieces);
-        hasher.update(buffer);
-        let blocks = method.encode_here(buffer);
-        Ok(Bytes::Whole(
-            Box::new(Taken::new(layout, hasher, unread, cause)),
-            blocks,
-        ))
-    }
 }

@@ -2,14 +2,18 @@
 //!
 //! One module a command, each with its options (`Args`) and what it does (`run`).
 
+mod choices;
+pub mod collected;
 pub mod commands;
 pub mod delivery;
 mod keys;
 mod labels;
+pub mod names;
 pub mod output;
 pub mod terminal;
 mod unlock;
 
+pub use choices::{Choices, CompressionName};
 pub use delivery::{AwayArgs, DeliveryArgs};
 pub use keys::{KeyArgs, RecipientArgs};
 pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};

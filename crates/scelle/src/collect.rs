@@ -2,190 +2,32 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
-    env,
     io::{self, Write},
     ops::ControlFlow,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
 use scelle_bundle::{
-    BundleWriter, Collection, CollectionLoss, Compression, Deployment, Encrypted, EncryptionRecord,
-    Listener, Options, Output, PartialFile, Recipient, SealKey, Sealed, SessionKey, Stream, Tool,
-    VolumeRecord,
+    BundleWriter, CollectionLoss, Encrypted, Listener, Options, Output, PartialFile, Sealed, Stream,
 };
 use scelle_engine::{Plan, Planned, Progress, Step, plan::stored_bytes};
-use scelle_event::{Coverage, EvidencePath, Tlp};
-use scelle_evidence::{Entry, EvidenceLoss, Unlocked, Volume, VolumeKind};
-use scelle_formats::{Hasher, ReadAt, ReadAtExt, ReadError};
+use scelle_event::{Coverage, EvidencePath};
+use scelle_evidence::{Entry, EvidenceLoss, Volume};
+use scelle_formats::{ReadAt, ReadError};
 
 use crate::{
-    Source, StampService, further_part, known::Known, open_file, own_program, side::SideFile,
+    CollectError, Collected, Destination, Order, Source, StampService,
+    collection::{collection, kind_name},
+    further_part,
+    known::Known,
+    order::run_key,
+    side::SideFile,
 };
 
-/// The creation time of run keys, in seconds since 1970: 2026-01-01. It is the release's and not
-/// the host's clock, which may be wrong.
-pub(crate) const RUN_KEY_CREATED: u32 = 1_767_225_600;
-const RUN_KEY_USER: &str = "Scelle run key";
 /// Streams that are handed to the writer at once; about 1 KiB each is held meanwhile.
 const BATCH: usize = 1024;
 /// Losses that the answer shows; all of them are in the bundle.
 const LOSSES_KEPT: usize = 1000;
-
-/// How a collection is sealed.
-pub struct Order {
-    /// The bundle's name: letters, digits, `-`, `_`, `.`.
-    pub name: String,
-    /// The label.
-    pub tlp: Tlp,
-    /// The source, as the operator named it.
-    pub source: String,
-    /// The case.
-    pub case: Option<String>,
-    /// Who collects.
-    pub operator: Option<String>,
-    /// The incident record, as JSON.
-    pub incident: Option<Vec<u8>>,
-    /// How evidence is compressed.
-    pub compression: Compression,
-    /// The key that seals; without one a key is made for this run.
-    pub key: Option<SealKey>,
-    /// Checkpoints are at most so many bytes apart; without it, as far as is usual.
-    pub checkpoint_bytes: Option<u64>,
-    /// Whom it is encrypted for; with nobody here it is in clear.
-    pub recipients: Vec<Recipient>,
-    /// Of a prepared collector: what it says of itself.
-    pub prepared: Option<PreparedRun>,
-    /// Who is asked for the time of the seal.
-    pub timestamp: Option<StampService>,
-}
-
-/// What the bundle of a prepared collector says of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PreparedRun {
-    /// BLAKE3 of the signed plan's text, in hex.
-    pub plan_blake3: String,
-    /// SHA-256 of the program's own bytes, in hex: those of the release.
-    pub program_sha256: String,
-    /// The deployment and the run.
-    pub deployment: Deployment,
-}
-
-impl Order {
-    /// An order in clear, with a key made for the run, deflate, and nothing said of case and
-    /// operator.
-    pub fn new(name: impl Into<String>, tlp: Tlp, source: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            tlp,
-            source: source.into(),
-            case: None,
-            operator: None,
-            incident: None,
-            compression: Compression::default(),
-            key: None,
-            checkpoint_bytes: None,
-            recipients: Vec::new(),
-            prepared: None,
-            timestamp: None,
-        }
-    }
-}
-
-/// Makes a key for one run.
-///
-/// # Errors
-/// When the system gives no randomness.
-pub fn run_key() -> Result<SealKey, scelle_bundle::Error> {
-    SealKey::generate(RUN_KEY_USER, RUN_KEY_CREATED)
-}
-
-/// Reads the certificate of someone whom a bundle is to be encrypted for. It must be the one of
-/// that full fingerprint, valid now, and able to receive.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn recipient(certificate: &[u8], fingerprint: &str) -> Result<Recipient, scelle_bundle::Error> {
-    Recipient::read(certificate, fingerprint, RUN_KEY_CREATED)
-}
-
-/// Where a bundle goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// A file, under `NAME.partial` until it is whole.
-    File {
-        /// Its final name.
-        path: PathBuf,
-        /// Whether it may replace what is there.
-        force: bool,
-    },
-    /// Standard output.
-    Stdout,
-}
-
-/// What was collected.
-#[derive(Clone, Debug)]
-pub struct Collected {
-    /// Where the bundle is; `None` where it went to standard output.
-    pub path: Option<PathBuf>,
-    /// The root hash, BLAKE3 in hex: what the operator writes down.
-    pub root: String,
-    /// Its SHA-256 sister.
-    pub root_sha256: String,
-    /// The payload id, BLAKE3 in hex.
-    pub payload: String,
-    /// What opens it, where it is encrypted: to read back what was written.
-    pub session_key: Option<SessionKey>,
-    /// Fingerprint of the key that sealed it.
-    pub signer: String,
-    /// Which part it is of a collection that was cut off and gone on with; files, bytes, root
-    /// and payload id are of this part alone, losses of all.
-    pub part: u32,
-    /// Payload files.
-    pub files: u64,
-    /// Payload bytes, before compression.
-    pub bytes: u64,
-    /// The time-stamp, where one was asked for: its time, or why there is none.
-    pub stamp: Option<Result<Timestamp, String>>,
-    /// How many losses there were.
-    pub losses: u64,
-    /// The first of them, as lines of the ledger.
-    pub shown_losses: Vec<Coverage>,
-}
-
-/// Why nothing was sealed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CollectError {
-    /// Writing or sealing failed.
-    #[error(transparent)]
-    Bundle(#[from] scelle_bundle::Error),
-    /// Writing a named bundle failed.
-    #[error(
-        "{}: {source}; what was written stays as {}: make room or bring the place back and go on \
-         with collect --resume, or salvage it",
-        path.display(),
-        partial.display()
-    )]
-    Writing {
-        /// The bundle's final name.
-        path: PathBuf,
-        /// The name of what is there of it.
-        partial: PathBuf,
-        /// Why.
-        source: scelle_bundle::Error,
-    },
-    /// What is there is not what the collection can go on with.
-    #[error("{}: {why}", path.display())]
-    Resume {
-        /// The bundle's final name.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-}
 
 /// Collects what `plan` says from `source` into one sealed bundle.
 ///
@@ -493,125 +335,6 @@ impl scelle_bundle::Source for &Item {
         self.volume
             .open_entry(entry, self.planned.info().name.as_ref())
     }
-}
-
-fn kind_name(volume: &dyn Volume) -> &'static str {
-    match volume.info().kind {
-        VolumeKind::Ntfs => "ntfs",
-        VolumeKind::Fat => "fat",
-        VolumeKind::Exfat => "exfat",
-        VolumeKind::Ext => "ext",
-        VolumeKind::Folder => "folder",
-        VolumeKind::File => "file",
-        _ => "other",
-    }
-}
-
-fn collection(source: &Source, plan: &Plan, order: &Order) -> Collection {
-    let profile = &plan.profile;
-    let limits = [
-        ("max_file_bytes", profile.limits.max_file_bytes),
-        ("max_total_bytes", profile.limits.max_total_bytes),
-    ];
-    let volumes = source.evidence().volumes.iter();
-    Collection {
-        tlp: order.tlp.name().to_owned(),
-        tool: Tool {
-            name: "scelle".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sha256: match &order.prepared {
-                Some(prepared) => Some(prepared.program_sha256.clone()),
-                None => own_program().and_then(|path| sha256(&path)).ok(),
-            },
-        },
-        case: order.case.clone(),
-        operator: order.operator.clone(),
-        source: order.source.clone(),
-        plan: scelle_bundle::Plan {
-            blake3: Some(plan_hash(plan, order)),
-            profiles: profile.name.split('+').map(str::to_owned).collect(),
-            limits: limits
-                .into_iter()
-                .filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string())))
-                .collect(),
-        },
-        clocks: BTreeMap::from([("collector".to_owned(), Timestamp::now().to_string())]),
-        time_zones: time_zone()
-            .map(|zone| ("collector".to_owned(), zone))
-            .into_iter()
-            .collect(),
-        volumes: volumes
-            .map(|volume| volume_record(volume.as_ref(), &source.evidence().unlocked))
-            .collect(),
-        deployment: order.prepared.as_ref().map(|one| one.deployment.clone()),
-        ..Collection::default()
-    }
-}
-
-/// The hash of what was asked for: the signed plan, or profile and limits.
-pub(crate) fn plan_hash(plan: &Plan, order: &Order) -> String {
-    if let Some(prepared) = &order.prepared {
-        return prepared.plan_blake3.clone();
-    }
-    let text = serde_json::to_vec(&plan.profile).expect("a profile is plain data");
-    hex(&scelle_formats::Digests::of(&text).blake3)
-}
-
-fn volume_record(volume: &dyn Volume, unlocked: &[Unlocked]) -> VolumeRecord {
-    let info = volume.info();
-    // A snapshot was opened with its volume.
-    let unlocked = unlocked.iter().find(|one| *one.volume == *info.base_id());
-    VolumeRecord {
-        id: info.id.to_string(),
-        kind: kind_name(volume).to_owned(),
-        offset: info.offset,
-        size_bytes: info.size_bytes,
-        label: info.label.clone(),
-        cluster_bytes: info.cluster_bytes,
-        drive_letters: Vec::new(),
-        device: None,
-        encryption: unlocked.map(|one| EncryptionRecord {
-            kind: "bitlocker".to_owned(),
-            method: one.method.to_owned(),
-            volume_guid: one.guid.clone(),
-            protector: one.protector.to_owned(),
-            protector_guid: one.protector_guid.clone(),
-        }),
-    }
-}
-
-/// The zone of the machine that collects, where the system names it.
-fn time_zone() -> Option<String> {
-    if let Ok(zone) = env::var("TZ")
-        && !zone.is_empty()
-    {
-        return Some(zone);
-    }
-    let target = std::fs::read_link("/etc/localtime").ok()?;
-    let target = target.to_str()?;
-    Some(target.rsplit_once("zoneinfo/")?.1.to_owned())
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    const BLOCK_BYTES: usize = 1 << 20;
-    let file = open_file(path)?;
-    let mut hasher = Hasher::new();
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut at = 0;
-    loop {
-        let have = file.read_full_at(at, &mut block)?;
-        if have == 0 {
-            return Ok(hex(&hasher.finish().sha256));
-        }
-        hasher.update(&block[..have]);
-        at += have as u64;
-    }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len() * 2);
-    scelle_event::json::write_hex(&mut out, bytes);
-    String::from_utf8(out).expect("hex is text")
 }
 
 /// Standard output, as a place for a bundle.

@@ -17,8 +17,7 @@ use scelle_bundle::{BundleWriter, Encrypted, Error, Logged, PartialFile};
 use scelle_engine::{Plan, Progress};
 
 use crate::{
-    Collected, Order, Source,
-    collect::{self, CollectError},
+    CollectError, Collected, Order, Source, collect,
     known::Known,
     parts::part_path,
     side::{SideFile, State},

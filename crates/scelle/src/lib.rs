@@ -45,10 +45,12 @@
 #[cfg(feature = "timeline")]
 mod analyse;
 mod collect;
+mod collection;
 mod further_part;
 mod key;
 mod known;
 mod label;
+mod order;
 mod parts;
 mod prepared;
 mod program;
@@ -72,12 +74,10 @@ pub use scelle_timeline as timeline;
 
 #[cfg(feature = "timeline")]
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
-pub use collect::{
-    CollectError, Collected, Destination, Order, PreparedRun, collect, collect_into, recipient,
-    run_key,
-};
+pub use collect::{collect, collect_into};
 pub use key::{ReadKey, is_ciphertext};
 pub use label::claimed_label;
+pub use order::{CollectError, Collected, Destination, Order, PreparedRun, recipient, run_key};
 pub use parts::{parts_of, verify_parts};
 pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,

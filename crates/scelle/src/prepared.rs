@@ -26,10 +26,7 @@ use scelle_event::Tlp;
 use scelle_formats::{Digests, Hasher, ReadAt, ReadAtExt as _, ReadError};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    collect::{PreparedRun, hex},
-    open_file, own_program,
-};
+use crate::{PreparedRun, collection::hex, open_file, own_program};
 
 const MAGIC: &[u8; 16] = b"Scelle plan v1\r\n";
 const PARTS: usize = 4;

@@ -7,11 +7,8 @@ use scelle_engine::{Plan, Progress};
 use scelle_evidence::FileSource;
 
 use crate::{
-    Collected, Order, Source,
-    collect::{self, CollectError, plan_hash},
-    further_part,
-    known::Known,
-    side::SideFile,
+    CollectError, Collected, Order, Source, collect, collection::plan_hash, further_part,
+    known::Known, side::SideFile,
 };
 
 /// Goes on with the collection that was to become `path` and was cut off: what its checkpoints

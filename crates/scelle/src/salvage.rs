@@ -14,8 +14,9 @@ use scelle_formats::{Hasher, ReadAt, ReadAtExt as _, ReadError};
 
 use crate::{
     CollectError, ReadKey,
-    collect::{RUN_KEY_CREATED, hex},
+    collection::hex,
     key::{ciphertext, needed},
+    order::RUN_KEY_CREATED,
 };
 
 /// Whose key seals salvages; it is made for each.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     Order,
-    collect::{hex, plan_hash},
+    collection::{hex, plan_hash},
 };
 
 /// `NAME.resume`, beside a bundle that is not finished. It holds no names.

@@ -14,7 +14,7 @@ use scelle_formats::{Digests, Hasher, ReadAt, ReadAtExt as _};
 use crate::key::{ReadKey, ciphertext, needed};
 #[cfg(feature = "extract")]
 use crate::{
-    collect::hex,
+    collection::hex,
     key::decrypt,
     parts::{parts_of, verify_parts},
 };

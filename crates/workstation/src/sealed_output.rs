@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use scelle::{Recipient, SealKey, bundle::Encrypted};
-use scelle_collector::{commands::collect::ENCRYPTED_ENDING, output::PartialFile};
+use scelle_collector::{names::ENCRYPTED_ENDING, output::PartialFile};
 
 /// For whom outputs are encrypted, and who signs them.
 pub(crate) struct Sealing {

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Collected, Order, Recipient, Source,
-    engine::{Plan, Profile, Progress, profile::show_size},
+    Collected, Order, Source,
+    engine::{Plan, Progress, profile::show_size},
     event::Tlp,
 };
 use scelle_deliver::{Address, Delivery, Ended, Receipt, Rest, Root, StreamOptions};
 use serde_json::json;
 
-use super::collect::{
-    Choices, Course, bundle_name, collect_with, describe, executable_folder, object, show_losses,
-};
+use super::collect::Job;
 use crate::{
     AwayArgs, Exit, Terminal,
+    collected::{describe, object, show_losses},
     delivery::{self, Outgoing, keep_receipt, rest_path},
+    names::{bundle_name, executable_folder},
 };
 
 /// A bundle that goes away.
@@ -94,6 +94,34 @@ impl<'a> Away<'a> {
             from: "sealed in this run".into(),
         }))?;
         Ok((collected, ended))
+    }
+
+    /// Collects what the command line asks for, and delivers it.
+    ///
+    /// # Errors
+    /// Where nothing could be collected, or it could not be delivered and was not kept.
+    pub(super) fn collect(self, mut job: Job<'_>, terminal: &Terminal) -> Result<Exit> {
+        if job.course.resume {
+            bail!(
+                "what a store has of a bundle can't be gone on with by collecting: collect again, and \
+                 name a --fallback, which `deliver` goes on with"
+            );
+        }
+        for path in self.outputs() {
+            job.choices.check_output(job.source_path, path)?;
+        }
+        job.name = bundle_name(Path::new(self.address.file_name().unwrap_or_default()));
+        job.key = job.choices.seal_key()?;
+        let (source, tlp) = (job.source, job.tlp);
+        let out = self.begin(terminal)?;
+        let mut ended = None;
+        let collected = job.collect_with(terminal, |plan, order, progress| {
+            let (collected, how) = self.write(out, source, plan, order, progress)?;
+            ended = Some(how);
+            Ok(collected)
+        })?;
+        let ended = ended.context("the delivery has not ended")?;
+        self.tell(collected, &ended, tlp, terminal)
     }
 
     /// Writes the receipt, and tells what was collected and delivered.
@@ -176,66 +204,5 @@ impl<'a> Away<'a> {
             self.address
         ));
         Ok(Exit::NOT_DONE)
-    }
-}
-
-/// How `collect` was asked to send a bundle away.
-pub(super) struct Asked<'a> {
-    pub(super) away: Away<'a>,
-    pub(super) choices: &'a Choices,
-    pub(super) course: Course,
-}
-
-impl Asked<'_> {
-    /// Collects and delivers.
-    ///
-    /// # Errors
-    /// Where nothing could be collected, or it could not be delivered and was not kept.
-    pub(super) fn collect(
-        self,
-        source: &Source,
-        source_path: &Path,
-        profile: Profile,
-        tlp: Tlp,
-        recipients: Vec<Recipient>,
-        terminal: &Terminal,
-    ) -> Result<Exit> {
-        let Self {
-            away,
-            choices,
-            course,
-        } = self;
-        if course.resume {
-            bail!(
-                "what a store has of a bundle can't be gone on with by collecting: collect again, and \
-                 name a --fallback, which `deliver` goes on with"
-            );
-        }
-        for path in away.outputs() {
-            choices.check_output(source_path, path)?;
-        }
-        let name = bundle_name(Path::new(away.address.file_name().unwrap_or_default()));
-        let key = choices.seal_key()?;
-        let out = away.begin(terminal)?;
-        let mut ended = None;
-        let collected = collect_with(
-            source,
-            source_path,
-            profile,
-            tlp,
-            name,
-            key,
-            recipients,
-            choices,
-            course,
-            terminal,
-            |plan, order, progress| {
-                let (collected, how) = away.write(out, source, plan, order, progress)?;
-                ended = Some(how);
-                Ok(collected)
-            },
-        )?;
-        let ended = ended.context("the delivery has not ended")?;
-        away.tell(collected, &ended, tlp, terminal)
     }
 }

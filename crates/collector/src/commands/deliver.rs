@@ -11,10 +11,10 @@ use scelle::{bundle::grouped, engine::Progress};
 use scelle_deliver::{Address, FileOptions, Root, deliver_file, rest_address};
 use serde_json::json;
 
-use super::collect::bundle_name;
 use crate::{
     DeliveryArgs, Exit, Terminal, Tone,
     delivery::{describe, keep_receipt},
+    names::{bundle_name, written_root},
     output::refuse_existing,
 };
 
@@ -152,17 +152,4 @@ impl Args {
             from: "read from the bundle".into(),
         }))
     }
-}
-
-/// A root hash as a person wrote it.
-fn written_root(text: &str) -> Result<String> {
-    let plain: String = text
-        .chars()
-        .filter(|one| !one.is_whitespace() && *one != '-')
-        .collect::<String>()
-        .to_ascii_lowercase();
-    if plain.len() != 64 || !plain.chars().all(|one| one.is_ascii_hexdigit()) {
-        bail!("--root {text:?} is no root hash: it has 64 hex digits");
-    }
-    Ok(plain)
 }

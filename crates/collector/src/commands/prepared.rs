@@ -9,13 +9,12 @@ use scelle::{
     engine::{Plan, Progress, profile::show_size},
 };
 
-use super::{
-    away::Away,
-    collect::{bundle_name, executable_folder, file_name, refuse_freer, tell},
-};
+use super::{away::Away, collect::refuse_freer};
 use crate::{
     AwayArgs, Exit, Terminal, Tone,
+    collected::tell,
     delivery::address,
+    names::{bundle_name, executable_folder, file_name},
     output::{refuse_existing, refuse_on_source},
 };
 

@@ -17,7 +17,8 @@ use scelle::{
 };
 use scelle_collector::{
     Exit, KeyArgs, Terminal, Tone,
-    commands::{collect::bundle_name, verify::read_certificates},
+    commands::verify::read_certificates,
+    names::{bundle_name, written_root},
     terminal::plain,
 };
 use serde_json::{Value, json};
@@ -363,16 +364,7 @@ fn chain_file(bundle: &Path, named: Option<&Path>) -> PathBuf {
 
 /// The root of a bundle: what is written, and what it says itself where it can be opened.
 fn root(bundle: &Path, written: Option<&str>, key: &KeyArgs) -> Result<Option<String>> {
-    let written = written
-        .map(|text| {
-            let digits: String = text.chars().filter(|one| !one.is_whitespace()).collect();
-            if digits.len() == 64 && digits.bytes().all(|one| one.is_ascii_hexdigit()) {
-                Ok(digits.to_ascii_lowercase())
-            } else {
-                bail!("--root {text:?} is no hash: it has 64 hex digits")
-            }
-        })
-        .transpose()?;
+    let written = written.map(written_root).transpose()?;
     let opened = scelle::open_with_key(bundle, &OpenOptions::default(), key.read()?.as_ref());
     let source = match opened {
         Ok(source) => source,

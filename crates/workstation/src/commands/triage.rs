@@ -12,11 +12,13 @@ use scelle::{
     timeline::Options,
 };
 use scelle_collector::{
-    AtMostArgs, Exit, Inputs, Terminal, Tone,
+    AtMostArgs, Choices, Exit, Inputs, Terminal, Tone,
+    collected::{describe, object, show_losses},
     commands::{
-        collect::{self, Choices, bundle_name, bundle_path, describe, make_folder, show_losses},
+        collect::{Course, Job},
         verify,
     },
+    names::{bundle_name, bundle_path, make_folder},
     output::refuse_existing,
 };
 use serde_json::json;
@@ -99,19 +101,18 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         path: bundle.clone(),
         force: args.choices.force,
     };
-    let collected = collect::collect(
-        &source,
-        &args.source,
+    let job = Job {
+        source: &source,
+        source_path: &args.source,
         profile,
         tlp,
-        destination,
         name,
-        Some(key),
+        key: Some(key),
         recipients,
-        &args.choices,
-        collect::Course::default(),
-        terminal,
-    )?;
+        choices: &args.choices,
+        course: Course::default(),
+    };
+    let collected = job.collect(destination, terminal)?;
     let progress = Progress::default();
     let options = VerifyOptions {
         root: Some(collected.root.clone()),
@@ -175,7 +176,7 @@ impl Triage<'_> {
             terminal.object(&json!({
                 "source": self.args.source,
                 "profile": self.profile,
-                "collect": collect::object(&self.collected, self.tlp),
+                "collect": object(&self.collected, self.tlp),
                 "verify": verify::object(&self.report),
                 "timeline": self.made.object(),
             }))?;
