@@ -17,7 +17,7 @@ pub use artefact::{Artefact, Companion, Descriptor};
 pub use candidate::Candidate;
 pub use emit::Emitter;
 pub use parse::{
-    Chunked, Cut, Input, ParseAlone, ParseBytes, ParseChunks, ParseStream, Parser, Survey,
+    Apart, Chunked, Cut, Input, ParseAlone, ParseBytes, ParseChunks, ParseStream, Parser, Survey,
     SurveyPart, Unit,
 };
 

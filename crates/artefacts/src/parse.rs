@@ -103,6 +103,28 @@ pub struct Cut {
     pub range: Range<u64>,
     /// The size of a unit; the last may be shorter. A multiple of the record size.
     pub unit_bytes: usize,
+    /// Whether each record says the same whatever the others say.
+    pub apart: Option<Apart>,
+}
+
+/// What records that say the same whatever the others say hang on besides their own bytes: one that was parsed in a newer state
+/// of a stream, at the same place, need not be parsed in an older one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Bytes of a record, which divide 64 KiB.
+    pub record_bytes: usize,
+    /// The number of the first record.
+    pub first: u64,
+    /// Up to where records are missed, and told, where none are found.
+    pub counted_to: u64,
+}
+
+impl Apart {
+    /// Whether all that `older` tells of a record, this tells of it.
+    pub fn covers(&self, older: &Self) -> bool {
+        (self.record_bytes, self.first) == (older.record_bytes, older.first)
+            && self.counted_to >= older.counted_to
+    }
 }
 
 /// Parses a stream piece by piece.

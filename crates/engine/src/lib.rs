@@ -1,6 +1,7 @@
 //! The plan, scheduling, hashing and the coverage ledger.
 
 pub mod alone;
+mod already;
 pub mod hash;
 mod once;
 pub mod parse;

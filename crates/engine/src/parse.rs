@@ -6,17 +6,23 @@
 
 use std::{
     io,
-    ops::{ControlFlow, Range},
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use scelle_artefacts::{Artefact, Candidate, Input, Parser};
 use scelle_event::{ArtefactId, Consumer, Context, EvidencePath, StreamId};
-use scelle_evidence::{Entry, Evidence, StreamState, Volume, VolumeKind};
+use scelle_evidence::{Entry, Evidence, FileId, StreamState, Volume, VolumeKind};
 use scelle_formats::{ReadAt, ReadError};
 use scelle_parallel::ordered;
 
-use crate::{Progress, RunError, Tally, once::Once, plan::stream_id, run::run_over};
+use crate::{
+    Progress, RunError, Tally,
+    already::{Already, Key},
+    once::Once,
+    plan::stream_id,
+    run::{Choose, run_over},
+};
 
 /// Streams that are looked at between two steps of the walk; what is held of them is their
 /// entries, about 1 KiB each.
@@ -64,10 +70,13 @@ pub fn parse<C: Consumer>(
 ) -> Result<ParseSummary, RunError> {
     let is_snapshot = |volume: &Arc<dyn Volume>| is_snapshot(volume.as_ref());
     if !evidence.volumes.iter().any(is_snapshot) {
-        return search(evidence, artefacts, consumer, at, &|_| {});
+        return search(evidence, artefacts, consumer, at, None, &|_| {});
     }
-    let once = Once::new(consumer);
-    search(evidence, artefacts, &once, at, &|volume| once.begin(volume))
+    let (once, already) = (Once::new(consumer), Already::default());
+    search(evidence, artefacts, &once, at, Some(&already), &|volume| {
+        once.begin(volume);
+        already.begin(volume);
+    })
 }
 
 fn search<C: Consumer>(
@@ -75,6 +84,7 @@ fn search<C: Consumer>(
     artefacts: &[&'static dyn Artefact],
     consumer: &C,
     at: &Progress,
+    already: Option<&Already>,
     begin: &dyn Fn(&dyn Volume),
 ) -> Result<ParseSummary, RunError> {
     at.begin("parsing", 0, 0);
@@ -87,6 +97,7 @@ fn search<C: Consumer>(
         artefacts: &artefacts,
         consumer,
         at,
+        already,
         summary: Mutex::new(ParseSummary::default()),
     };
     for volume in &evidence.volumes {
@@ -123,7 +134,7 @@ pub fn parse_stream<C: Consumer>(
     artefact: &dyn Artefact,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    parse_part(source, volume, id, stream, artefact, None, consumer)
+    parse_part(source, volume, id, stream, artefact, &|_| None, consumer)
 }
 
 /// As [`parse_stream`], of a stream that is cut into pieces no more than the piece in which `at` lies.
@@ -140,18 +151,18 @@ pub fn parse_stream_at<C: Consumer>(
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let piece = at..at.saturating_add(1);
-    let only = Some(std::slice::from_ref(&piece));
+    let only: Choose<'_> = &|_| Some(vec![piece.clone()]);
     parse_part(source, volume, id, stream, artefact, only, consumer)
 }
 
-/// As [`parse_stream`]; with `only`, of a stream that is cut into pieces no more than the records that lie there.
+/// As [`parse_stream`], of a stream that is cut into pieces no more than the records that lie where `choose` says.
 fn parse_part<C: Consumer>(
     source: &Arc<str>,
     volume: &dyn Volume,
     id: &StreamId,
     stream: &dyn ReadAt,
     artefact: &dyn Artefact,
-    only: Option<&[Range<u64>]>,
+    choose: Choose<'_>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
     let found: Vec<_> = artefact
@@ -186,19 +197,11 @@ fn parse_part<C: Consumer>(
         stream,
         companions: &companions,
     };
-    run_over(artefact, input, only, &context, consumer)
+    run_over(artefact, input, choose, &context, consumer)
 }
 
-fn is_snapshot(volume: &dyn Volume) -> bool {
+pub(crate) fn is_snapshot(volume: &dyn Volume) -> bool {
     volume.info().base_id() != &*volume.info().id
-}
-
-/// What of a snapshot's `$MFT` has to be parsed; `None` is all of a stream.
-fn changed_part(volume: &dyn Volume, id: &StreamId) -> Option<Vec<Range<u64>>> {
-    let is_mft = id.path.as_bytes() == b"$MFT" && id.stream.is_none();
-    (is_mft && is_snapshot(volume))
-        .then(|| volume.changed_mft())
-        .flatten()
 }
 
 /// Where a companion lies: beside the stream, or from the volume's root.
@@ -242,6 +245,8 @@ struct Search<'a, C> {
     artefacts: &'a [&'static dyn Artefact],
     consumer: &'a C,
     at: &'a Progress,
+    /// Where snapshots are among the volumes.
+    already: Option<&'a Already>,
     summary: Mutex<ParseSummary>,
 }
 
@@ -260,7 +265,11 @@ enum Outcome<U> {
     /// It was parsed as each of these; the units are to be handed on.
     Parsed(Vec<(ArtefactId, Tally, Vec<U>)>),
     /// It is large, and of these kinds.
-    Large(StreamId, Vec<&'static dyn Artefact>, Box<dyn ReadAt>),
+    Large(
+        (StreamId, Option<FileId>),
+        Vec<&'static dyn Artefact>,
+        Box<dyn ReadAt>,
+    ),
 }
 
 impl<C: Consumer> Search<'_, C> {
@@ -279,22 +288,35 @@ impl<C: Consumer> Search<'_, C> {
             });
             for artefact in self.artefacts {
                 if artefact.recognises(&candidate) {
-                    let only = changed_part(volume, &id);
-                    let tally = parse_part(
-                        &self.source,
-                        volume,
-                        &id,
-                        &stream,
-                        *artefact,
-                        only.as_deref(),
-                        self.consumer,
-                    )?;
+                    let tally =
+                        self.parse(volume, (&id, None), &stream, *artefact, self.consumer)?;
                     self.count(artefact.descriptor().id, tally);
                 }
             }
             self.at.advance(stream.len(), 1);
         }
         Ok(())
+    }
+
+    /// Parses a stream, as far as no newer state of it was parsed already.
+    fn parse<T: Consumer>(
+        &self,
+        volume: &dyn Volume,
+        (id, entry): (&StreamId, Option<FileId>),
+        stream: &dyn ReadAt,
+        artefact: &dyn Artefact,
+        consumer: &T,
+    ) -> Result<Tally, RunError> {
+        let choose: Choose<'_> = &|cut| {
+            let key = Key {
+                artefact: artefact.descriptor().id,
+                path: id.path.clone(),
+                name: id.stream.clone(),
+                entry,
+            };
+            self.already?.left(key, stream, cut)
+        };
+        parse_part(&self.source, volume, id, stream, artefact, choose, consumer)
     }
 
     /// Parses what no walk shows, without asking what it looks like.
@@ -398,16 +420,16 @@ impl<C: Consumer> Search<'_, C> {
             return Outcome::Unknown;
         }
         if stream.len() > LARGE_BYTES && kinds.iter().any(is_cut) {
-            return Outcome::Large(id, kinds, stream);
+            return Outcome::Large((id, job.entry.id), kinds, stream);
         }
         let parsed = kinds.into_iter().map(|artefact| {
             let held = Held {
                 inner: self.consumer,
                 units: Mutex::new(Vec::new()),
             };
-            let only = changed_part(volume, &id);
-            let only = only.as_deref();
-            let tally = parse_part(&self.source, volume, &id, &stream, artefact, only, &held)
+            let file = (&id, job.entry.id);
+            let tally = self
+                .parse(volume, file, &stream, artefact, &held)
                 .expect("holding units never fails");
             let units = held
                 .units
@@ -430,19 +452,11 @@ impl<C: Consumer> Search<'_, C> {
                     self.count(artefact, tally);
                 }
             }
-            Outcome::Large(id, kinds, stream) => {
+            Outcome::Large((id, entry), kinds, stream) => {
                 for artefact in kinds {
-                    let only = changed_part(volume, &id);
-                    let tally = parse_part(
-                        &self.source,
-                        volume,
-                        &id,
-                        &stream,
-                        artefact,
-                        only.as_deref(),
-                        self.consumer,
-                    )
-                    .map_err(|RunError::Output(error)| error)?;
+                    let tally = self
+                        .parse(volume, (&id, entry), &stream, artefact, self.consumer)
+                        .map_err(|RunError::Output(error)| error)?;
                     self.count(artefact.descriptor().id, tally);
                 }
             }

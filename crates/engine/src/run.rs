@@ -55,15 +55,18 @@ pub fn run<C: Consumer>(
     context: &Arc<Context>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    run_over(artefact, input, None, context, consumer)
+    run_over(artefact, input, &|_| None, context, consumer)
 }
 
-/// As [`run`]; with `only`, a stream that is cut into pieces is surveyed whole, and parsed where `only` has bytes. The records
+/// Which bytes of a stream that is cut so are parsed, in order; `None` is all of it.
+pub(crate) type Choose<'a> = &'a dyn Fn(&Cut) -> Option<Vec<Range<u64>>>;
+
+/// As [`run`]; a stream that is cut into pieces is surveyed whole, and parsed where `choose` has bytes. The records
 /// of its artefact lie at multiples of their size, which divides [`PIECE_BYTES`].
 pub(crate) fn run_over<C: Consumer>(
     artefact: &dyn Artefact,
     input: Input<'_>,
-    only: Option<&[Range<u64>]>,
+    choose: Choose<'_>,
     context: &Arc<Context>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
@@ -98,7 +101,7 @@ pub(crate) fn run_over<C: Consumer>(
             });
             consumer.join(unit)?;
         }
-        Parser::Chunks(parser) => run.chunks(parser, only)?,
+        Parser::Chunks(parser) => run.chunks(parser, choose)?,
         _ => unreachable!("every way of parsing is scheduled above"),
     }
     Ok(Tally {
@@ -161,11 +164,7 @@ impl<C: Consumer> Run<'_, C> {
         rest(out, parsed, range);
     }
 
-    fn chunks(
-        &self,
-        parser: &dyn ParseChunks,
-        only: Option<&[Range<u64>]>,
-    ) -> Result<(), RunError> {
+    fn chunks(&self, parser: &dyn ParseChunks, choose: Choose<'_>) -> Result<(), RunError> {
         let len = self.input.stream.len();
         let mut prepared = None;
         let unit = self.unit(|out| match parser.prepare(self.input, out) {
@@ -204,8 +203,8 @@ impl<C: Consumer> Run<'_, C> {
             }
         };
 
-        let units = match only {
-            Some(only) => pieces(&units, only),
+        let units = match choose(&cut) {
+            Some(only) => pieces(&units, &only),
             None => units,
         };
         ordered(

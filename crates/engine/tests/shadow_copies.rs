@@ -146,6 +146,18 @@ const LOG_HEADER: usize = 4096;
 const BEHIND_LOG: usize = AREA + 1;
 const CHUNK: usize = 64 << 10;
 
+fn place_of_log(volume: &[u8]) -> usize {
+    let sectors = volume.chunks_exact(512);
+    let before = sectors.take_while(|sector| !sector.starts_with(b"ElfFile\0"));
+    512 * before.count()
+}
+
+fn wiped(volume: &[u8], chunk: usize) -> Vec<u8> {
+    let mut volume = volume.to_vec();
+    volume[chunk..chunk + CHUNK].fill(0);
+    volume
+}
+
 /// A source whose volume is `now`, with one snapshot in which it was `before`.
 fn with_one_snapshot(disk: &[u8], now: &[u8], before: &[u8]) -> Evidence {
     let pairs = now.chunks_exact(BLOCK).zip(before.chunks_exact(BLOCK));
@@ -192,17 +204,12 @@ fn of_logs(mut evidence: Evidence) -> [Counted; 2] {
 fn of_a_log_that_changed_a_snapshot_adds_what_is_gone() {
     let disk = std::fs::read(testdata().join("demo/workstation.raw")).expect("our sample");
     let volume = &disk[VOLUME_AT..];
-    let sectors = volume.chunks_exact(512);
-    let log = 512
-        * sectors
-            .take_while(|sector| !sector.starts_with(b"ElfFile\0"))
-            .count();
+    let log = place_of_log(volume);
     let second = log + LOG_HEADER + CHUNK;
     assert_eq!(volume[second..][..8], *b"ElfChnk\0", "in one piece");
 
     // Records of a chunk that the volume itself has no more; that it was wiped is told once.
-    let mut wiped = volume.to_vec();
-    wiped[second..second + CHUNK].fill(0);
+    let wiped = wiped(volume, second);
     let [alone, both] = of_logs(with_one_snapshot(&disk, &wiped, volume));
     let [whole, _] = of_logs(with_one_snapshot(&disk, volume, &wiped));
     assert!(alone.records > 0 && alone.records < whole.records);
@@ -217,6 +224,28 @@ fn of_a_log_that_changed_a_snapshot_adds_what_is_gone() {
     let [alone, both] = of_logs(with_one_snapshot(&disk, &cleared, &wiped));
     assert_eq!((alone.warnings, both.warnings), (0, 1));
     assert_eq!(alone.records, both.records);
+}
+
+#[test]
+fn of_a_log_that_changed_only_the_chunks_that_changed_are_read_again() {
+    let disk = std::fs::read(testdata().join("demo/workstation.raw")).expect("our sample");
+    let now = &disk[VOLUME_AT..];
+    let second = place_of_log(now) + LOG_HEADER + CHUNK;
+    // Unused bytes at the end of the second chunk: its records stay what they are.
+    let mut before = now.to_vec();
+    before[second + CHUNK - 1] ^= 1;
+    let mut evidence = with_one_snapshot(&disk, now, &before);
+    let evtx = [by_id("windows.evtx").expect("registered")];
+    let records_read = |evidence: &Evidence| {
+        let summary = parse(evidence, &evtx, &Rows::default(), &Progress::default());
+        summary.expect("parsed").artefacts[0].tally.records
+    };
+    let both = records_read(&evidence);
+    evidence.volumes.truncate(1);
+    let whole = records_read(&evidence);
+    let [first, _] = of_logs(with_one_snapshot(&disk, &wiped(now, second), now));
+    assert!(0 < first.records && first.records < whole);
+    assert_eq!(both, whole + (whole - first.records));
 }
 
 #[test]
@@ -242,11 +271,7 @@ fn a_log_that_was_deleted_or_hidden_since_is_read_of_the_snapshot() {
     deleted[record + 0x16] &= !1;
 
     // Nothing that is known says what it is.
-    let sectors = before.chunks_exact(512);
-    let log = 512
-        * sectors
-            .take_while(|sector| !sector.starts_with(b"ElfFile\0"))
-            .count();
+    let log = place_of_log(before);
     let mut hidden = before.to_vec();
     hidden[log..log + 8].fill(b'x');
     hidden[log + LOG_HEADER..][..8].fill(b'x');
@@ -279,7 +304,7 @@ fn a_walk_of_what_changed_shows_the_file_with_its_path() {
         for (path, modified) in &shown {
             assert_eq!(whole.get(path), Some(modified), "{path}");
         }
-        let changed = volume.changed_mft().expect("both states are sound");
+        let changed = volume.changes().expect("both states are sound");
         let bytes: u64 = changed.iter().map(|range| range.end - range.start).sum();
         assert_eq!(bytes, BLOCK as u64);
     }

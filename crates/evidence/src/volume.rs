@@ -91,9 +91,9 @@ pub trait Volume: Send + Sync {
         self.walk(visit);
     }
 
-    /// Of a snapshot, which bytes of its `$MFT` are not those that the next newer state of the volume has at the
-    /// same place, in order; `None` where that isn't known.
-    fn changed_mft(&self) -> Option<Vec<Range<u64>>> {
+    /// Of a snapshot, which of its bytes may not be those that the next newer state of the volume has at the same place, in order
+    /// and apart; `None` where that isn't known.
+    fn changes(&self) -> Option<Vec<Range<u64>>> {
         None
     }
 

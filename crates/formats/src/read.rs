@@ -43,6 +43,12 @@ pub trait ReadAt: Send + Sync {
         )
     }
 
+    /// Where on its volume the byte at `offset` is stored as it is, and how many of those that follow it in the stream follow
+    /// it there; `None` where nothing is stored, or not as it is, or it isn't known.
+    fn stored_at(&self, _offset: u64) -> Option<Range<u64>> {
+        None
+    }
+
     /// The whole stream as memory, where it is memory already.
     fn as_slice(&self) -> Option<&[u8]> {
         None
@@ -122,6 +128,9 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
         (**self).ranges()
     }
+    fn stored_at(&self, offset: u64) -> Option<Range<u64>> {
+        (**self).stored_at(offset)
+    }
     fn as_slice(&self) -> Option<&[u8]> {
         (**self).as_slice()
     }
@@ -141,6 +150,9 @@ macro_rules! forward {
             }
             fn ranges(&self) -> Box<dyn Iterator<Item = (Range<u64>, RangeKind)> + '_> {
                 (**self).ranges()
+            }
+            fn stored_at(&self, offset: u64) -> Option<Range<u64>> {
+                (**self).stored_at(offset)
             }
             fn as_slice(&self) -> Option<&[u8]> {
                 (**self).as_slice()

@@ -34,7 +34,7 @@ use scelle_formats::{
 use smallvec::SmallVec;
 
 use crate::{
-    Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, ParseAlone, Parser, Unit,
+    Apart, Artefact, Candidate, Chunked, Cut, Descriptor, Emitter, Input, ParseAlone, Parser, Unit,
 };
 
 use super::evtx_record::{EventRecord, SCHEMA};
@@ -137,6 +137,11 @@ impl Chunked for Evtx {
         let cut = Cut {
             range: start.min(len)..len,
             unit_bytes: UNIT_CHUNKS * CHUNK_BYTES,
+            apart: Some(Apart {
+                record_bytes: CHUNK_BYTES,
+                first: 0,
+                counted_to,
+            }),
         };
         let head = Head {
             counted_to,

@@ -21,7 +21,7 @@ use crate::{Entry, EvidenceLoss};
 
 impl NtfsVolume {
     /// Which bytes of `$MFT` lie in `changed`, or elsewhere than `newer` has them, in order.
-    pub(crate) fn changed_mft(&self, newer: &Self, changed: &[Range<u64>]) -> Vec<Range<u64>> {
+    fn changed_mft(&self, newer: &Self, changed: &[Range<u64>]) -> Vec<Range<u64>> {
         let (mft, other) = (&self.records.mft, &newer.records.mft);
         let mut found: Vec<Range<u64>> = Vec::new();
         let mut push = |range: Range<u64>| match found.last_mut() {

@@ -178,6 +178,11 @@ impl ReadAt for ExtentStream {
         Box::new(Joined::new(pieces))
     }
 
+    fn stored_at(&self, offset: u64) -> Option<Range<u64>> {
+        let piece = (offset < self.real_bytes).then(|| self.piece(offset))?;
+        (piece.kind == RangeKind::Data).then(|| piece.at..piece.at + (piece.end - offset))
+    }
+
     fn as_slice(&self) -> Option<&[u8]> {
         self.slice_at(0..self.real_bytes)
     }

@@ -95,11 +95,8 @@ impl Volume for ShadowVolume {
         }
     }
 
-    fn changed_mft(&self) -> Option<Vec<Range<u64>>> {
-        // Why it can't be opened is told by whoever opens its `$MFT`.
-        let (volume, _) = self.opened().ok()?;
-        let Change { newer, places } = self.change()?;
-        Some(volume.changed_mft(newer, places))
+    fn changes(&self) -> Option<Vec<Range<u64>>> {
+        Some(self.change()?.places.clone())
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {

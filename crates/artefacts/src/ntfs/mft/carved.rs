@@ -120,6 +120,7 @@ impl Chunked for Carved {
         let cut = Cut {
             range: 0..len,
             unit_bytes: UNIT_BYTES,
+            apart: None,
         };
         Ok(((), cut))
     }

@@ -50,7 +50,7 @@ pub(super) mod words;
 use std::ops::Range;
 
 use crate::{
-    Artefact, Candidate, Chunked, Companion, Cut, Descriptor, Emitter, Input, Parser, Unit,
+    Apart, Artefact, Candidate, Chunked, Companion, Cut, Descriptor, Emitter, Input, Parser, Unit,
 };
 use scelle_event::{Loss, Provenance, Role, Span};
 use scelle_formats::{
@@ -295,6 +295,13 @@ impl Chunked for Mft {
         let cut = Cut {
             range: start..len,
             unit_bytes: UNIT_BYTES,
+            // What is found about its numbers hangs on the journals as well; of an entry that did not change since, the newer
+            // state has said it.
+            apart: Some(Apart {
+                record_bytes: head.record_bytes,
+                first: head.first_entry,
+                counted_to: 0,
+            }),
         };
         Ok((head, cut))
     }

@@ -202,6 +202,7 @@ impl Chunked for UsnJournal {
         let cut = Cut {
             range: 0..len,
             unit_bytes: UNIT_BYTES,
+            apart: None,
         };
         Ok(((), cut))
     }
