@@ -153,8 +153,6 @@ pub struct Metadata {
     pub metadata_at: [u64; 3],
     /// The volume's GUID.
     pub volume_guid: [u8; 16],
-    /// How sectors are encrypted, as a number.
-    pub method: u16,
     /// Who can open the volume.
     pub protectors: Vec<Protector>,
     /// The key of the sectors, sealed with the volume master key.
@@ -261,7 +259,6 @@ impl Metadata {
             moved_to,
             metadata_at,
             volume_guid: [0; 16],
-            method: 0,
             protectors: Vec::new(),
             sector_key: None,
             block: block.to_vec(),
@@ -276,7 +273,6 @@ impl Metadata {
     fn data_set(&mut self, bytes: &[u8], at: u64) -> Result<(), DecodeError> {
         let set = DataSet::parse(bytes, at)?;
         self.volume_guid = set.guid;
-        self.method = set.method;
         for entry in entries(set.entries) {
             match (entry.role, entry.kind) {
                 (2, 8) => self.protectors.extend(Protector::parse(entry.body)),
@@ -322,7 +318,6 @@ impl Metadata {
 /// What metadata and files of startup keys share.
 struct DataSet<'a> {
     guid: [u8; 16],
-    method: u16,
     entries: &'a [u8],
 }
 
@@ -335,7 +330,7 @@ impl<'a> DataSet<'a> {
         cur.skip("size again", 4)?;
         let guid = cur.array("GUID")?;
         cur.skip("nonce", 4)?;
-        let method = cur.u16("method")?;
+        cur.skip("method", 2)?;
         let entries = (header >= DATA_SET_BYTES)
             .then(|| bytes.get(header..size.min(bytes.len())))
             .flatten()
@@ -344,11 +339,7 @@ impl<'a> DataSet<'a> {
                 at,
                 why: format!("{size} bytes, {header} of them a header"),
             })?;
-        Ok(Self {
-            guid,
-            method,
-            entries,
-        })
+        Ok(Self { guid, entries })
     }
 }
 

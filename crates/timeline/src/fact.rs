@@ -87,7 +87,7 @@ fn write_message(out: &mut Vec<u8>, message: &str, subject: Option<&str>) {
     let named = subject
         .filter(|subject| subject.len() >= SHORTEST)
         .and_then(|subject| {
-            let at = memmem::find(message.as_bytes(), subject.as_bytes())?;
+            let at = find(message.as_bytes(), subject.as_bytes())?;
             Some((at, subject.len()))
         });
     match named {
@@ -101,6 +101,15 @@ fn write_message(out: &mut Vec<u8>, message: &str, subject: Option<&str>) {
             push_bytes(out, message.as_bytes());
         }
     }
+}
+
+/// Where `subject` begins first. Most begin where their first byte is met first, which takes no searcher.
+fn find(message: &[u8], subject: &[u8]) -> Option<usize> {
+    let first = memchr::memchr(*subject.first()?, message)?;
+    if message[first..].starts_with(subject) {
+        return Some(first);
+    }
+    memmem::find(message, subject)
 }
 
 fn push_option(out: &mut Vec<u8>, text: Option<&str>) {

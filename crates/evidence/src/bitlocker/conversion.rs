@@ -84,6 +84,7 @@ pub(super) fn extents(
                     return (plain, own);
                 }
                 let chunk = u64::from(conversion.chunk_bytes);
+                losses.extend(maps.iter().filter_map(|(at, map)| short(*at, map, chunk)));
                 return match join(&plain, chunk, maps) {
                     Some(extents) => (extents, own),
                     None => {
@@ -97,6 +98,18 @@ pub(super) fn extents(
     }
     losses.append(&mut why);
     (plain, own)
+}
+
+/// What is to be said of a map whose bits don't reach the end of its region.
+fn short(at: u64, map: &ConversionMap, chunk: u64) -> Option<ReadError> {
+    let reached = u64::from(map.bits).saturating_mul(chunk);
+    (reached < map.region_bytes).then(|| {
+        let why = format!(
+            "its bits are of {reached} bytes, its region has {}; of the rest the metadata alone say whether it is encrypted",
+            map.region_bytes
+        );
+        damaged(at, &why)
+    })
 }
 
 /// Reads the maps of every region, in the order of the regions, and where they lie.
@@ -132,7 +145,11 @@ fn join(plain: &Extents, chunk: u64, maps: Vec<(u64, ConversionMap)>) -> Option<
     for (_, map) in maps {
         // A region that lies in another has been spoken of.
         let start = map.region_at.max(at);
-        let end = map.region_at + map.region_bytes;
+        // What its bits don't reach, it says nothing of.
+        let reached = u64::from(map.bits)
+            .saturating_mul(chunk)
+            .min(map.region_bytes);
+        let end = map.region_at + reached;
         if end <= start {
             continue;
         }
@@ -215,6 +232,16 @@ mod tests {
         assert_eq!(joined.starts, expected);
         assert_eq!(joined.at(199), (true, 1));
         assert_eq!(joined.at(1000), (false, u64::MAX - 1000));
+    }
+
+    #[test]
+    fn of_what_no_bit_reaches_the_metadata_tell() {
+        let maps = vec![map(100, 1000, 2, &[0b00])];
+        assert!(short(0, &maps[0].1, 100).is_some());
+        assert!(short(0, &maps[0].1, 500).is_none());
+        let joined = join(&Extents::up_to(1000), 100, maps).expect("few");
+        let expected = [(0, true), (100, false), (300, true), (1000, false)];
+        assert_eq!(joined.starts, expected);
     }
 
     #[test]

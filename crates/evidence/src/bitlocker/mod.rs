@@ -185,6 +185,12 @@ impl<'a> Opener<'a> {
                 return Ok((key, protector));
             }
         }
+        if metadata.protectors.len() > MAX_PROTECTORS {
+            why.push_str(&format!(
+                "; of its {} protectors the first {MAX_PROTECTORS} were tried",
+                metadata.protectors.len()
+            ));
+        }
         Err(ReadError::Locked {
             what: WHAT,
             needs: format!("{}{why}", self.needs(metadata)),

@@ -36,6 +36,8 @@ pub(crate) use self::{
 const MAX_PARENTS: u32 = 16;
 /// More parts than a split image of any disk has.
 const MAX_PARTS: u32 = 20_000;
+/// More than any acquirer leaves.
+const MAX_HASHES: usize = 64;
 
 /// What an image is stored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,6 +179,7 @@ struct Opening<'a> {
     layers: u32,
     depth: u32,
     hashes: Vec<StoredHash>,
+    hashes_left_out: bool,
     losses: Vec<ReadError>,
 }
 
@@ -190,14 +193,25 @@ impl Opening<'_> {
     fn lose(&mut self, error: ReadError) {
         /// Past this a damaged image has said enough.
         const MAX_LOSSES: usize = 10_000;
-        if self.losses.len() < MAX_LOSSES {
-            self.losses.push(error);
+        match self.losses.len() {
+            0..MAX_LOSSES => self.losses.push(error),
+            MAX_LOSSES => {
+                let why = format!("more than {MAX_LOSSES} losses; the others are not listed");
+                self.losses.push(ewf::damaged("an image", 0, &why));
+            }
+            _ => {}
         }
     }
 
     fn store(&mut self, hash: StoredHash) {
-        if !self.hashes.contains(&hash) {
+        if self.hashes.contains(&hash) {
+            return;
+        }
+        if self.hashes.len() < MAX_HASHES {
             self.hashes.push(hash);
+        } else if !std::mem::replace(&mut self.hashes_left_out, true) {
+            let why = format!("it states more than {MAX_HASHES} that differ; the first were kept");
+            self.lose(ewf::damaged("the hashes of an image", 0, &why));
         }
     }
 
@@ -312,6 +326,7 @@ pub fn open_image(
         layers: 0,
         depth: 0,
         hashes: Vec::new(),
+        hashes_left_out: false,
         losses: Vec::new(),
     };
     let opened = opening.disk()?;
