@@ -79,7 +79,8 @@ impl Already {
         let state = states.changes.len().checked_sub(1)?;
         let newer = states.streams.get(&key);
         let left = newer
-            .filter(|newer| newer.is_cut_like(&now))
+            // A hostile entry may have one stream twice.
+            .filter(|newer| newer.state < state && newer.is_cut_like(&now))
             .map(|newer| now.left(newer, &states.changes[newer.state + 1..]));
         states.streams.insert(key, Laid { state, ..now });
         left
