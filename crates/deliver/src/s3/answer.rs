@@ -30,7 +30,13 @@ impl Answer {
 
     /// Whether it says that the object was made of its parts: a status alone says nothing, any page in between has one.
     pub(super) fn is_made(&self) -> bool {
-        begins(&self.body, "CompleteMultipartUploadResult") && element(&self.body, "ETag").is_some()
+        // Some services name it otherwise where they are asked again.
+        let made = [
+            "CompleteMultipartUploadResult",
+            "CompleteMultipartUploadResponse",
+        ];
+        let is_made = made.iter().any(|made| begins(&self.body, made));
+        is_made && element(&self.body, "ETag").is_some()
     }
 
     /// A no, and whether it is worth another try.
@@ -158,6 +164,8 @@ mod tests {
     fn only_a_result_says_that_it_is_made() {
         let made = "<?xml?>\n<CompleteMultipartUploadResult xmlns=\"x\"><ETag>\"1-2\"</ETag></CompleteMultipartUploadResult>";
         assert!(answer(200, made).is_made());
+        let again = made.replace("Result", "Response");
+        assert!(answer(200, &again).is_made());
         for other in [
             "",
             "<html>log in</html>",
