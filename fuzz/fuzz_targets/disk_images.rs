@@ -53,7 +53,7 @@ pub fn ewf(data: &[u8]) {
         EWF,
         |bytes| {
             let mut at = 13;
-            while let Some(section) = bytes.get_mut(at..at + 76) {
+            while let Some(section) = bytes.get_mut(at..at.saturating_add(76)) {
                 seal_adler(section, 0..72);
                 let kind = section[..8].to_owned();
                 let next = u64::from_le_bytes(section[16..24].try_into().expect("eight bytes"));
