@@ -52,7 +52,7 @@ pub fn ewf(data: &[u8]) {
         b"EVF\x09\x0d\x0a\xff\x00\x01\x01\x00\x00\x00",
         EWF,
         |bytes| {
-            let mut at = 13;
+            let mut at = 13_usize;
             while let Some(section) = bytes.get_mut(at..at.saturating_add(76)) {
                 seal_adler(section, 0..72);
                 let kind = section[..8].to_owned();
