@@ -65,6 +65,7 @@ impl Side {
         let mut child = Command::new("sh")
             .args(["-c", &format!("exec {}", self.command)])
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
         let (done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
