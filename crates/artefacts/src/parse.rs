@@ -103,12 +103,14 @@ pub struct Cut {
     pub range: Range<u64>,
     /// The size of a unit; the last may be shorter. A multiple of the record size.
     pub unit_bytes: usize,
-    /// Whether each record says the same whatever the others say.
+    /// Where a record that did not change need not be parsed of a snapshot again.
     pub apart: Option<Apart>,
 }
 
-/// What records that say the same whatever the others say hang on besides their own bytes: one that was parsed in a newer state
-/// of a stream, at the same place, need not be parsed in an older one.
+/// What a record that did not change hangs on besides its own bytes: where these are the same, one that was parsed in a newer
+/// state of a stream, at the same place, need not be parsed in an older one. Of an `$MFT` that is a decision: an entry that did
+/// not change is told once, at the path that it has in the newer state; that a folder above it had another name, the folder's own
+/// record says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Apart {
     /// Bytes of a record, which divide 64 KiB.

@@ -23,10 +23,18 @@ pub(crate) struct Already(Mutex<States>);
 
 #[derive(Default)]
 struct States {
-    /// Of each state of a volume so far, where it has something else than the one before; in order, in bytes of the volume.
+    /// Of each snapshot of a volume so far, where it has something else than the state before; in order, in bytes of the volume.
     changes: Vec<Vec<Range<u64>>>,
-    streams: HashMap<Key, Laid>,
+    /// What was parsed before the state that is being parsed, which so doesn't depend on the order of its streams.
+    streams: HashMap<Key, Kept>,
+    kept_bytes: usize,
+    /// What of this state was.
+    fresh: Vec<(Key, Laid)>,
+    fresh_bytes: usize,
 }
+
+/// What is kept of all streams of a volume at most, and of a state's: past it, streams of snapshots are parsed whole.
+const KEPT_BYTES: usize = 32 << 20;
 
 /// One stream, whatever the state.
 #[derive(PartialEq, Eq, Hash)]
@@ -37,10 +45,14 @@ pub(crate) struct Key {
     pub(crate) entry: Option<FileId>,
 }
 
-/// Where a stream that was parsed lay.
-struct Laid {
-    /// In which of the states that was.
-    state: usize,
+/// A stream that was parsed, and how many of the changes are older than its state.
+struct Kept {
+    changes_before: usize,
+    laid: Laid,
+}
+
+/// Where a stream lies, and how it is cut.
+pub(crate) struct Laid {
     from: u64,
     len: u64,
     apart: Apart,
@@ -59,35 +71,73 @@ impl Already {
     /// Says which volume is parsed next.
     pub(crate) fn begin(&self, volume: &dyn Volume) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = is_snapshot(volume).then(|| volume.changes()).flatten();
-        if changes.is_none() {
-            *states = States::default();
+        match is_snapshot(volume).then(|| volume.changes()).flatten() {
+            Some(changes) => {
+                states.take_fresh();
+                states.changes.push(changes);
+            }
+            None => *states = States::default(),
         }
-        states.changes.push(changes.unwrap_or_default());
     }
 
-    /// Which bytes of a stream no newer state had parsed, in order; `None` is all of it. From now on they count as parsed.
-    pub(crate) fn left(&self, key: Key, stream: &dyn ReadAt, cut: &Cut) -> Option<Vec<Range<u64>>> {
-        let now = Laid {
-            state: 0,
-            from: cut.range.start,
-            len: stream.len(),
-            apart: cut.apart?,
-            extents: extents(stream),
-        };
+    /// Which bytes of a stream that lies so no newer state had parsed, in order; `None` is all of it.
+    pub(crate) fn left(&self, key: &Key, now: &Laid) -> Option<Vec<Range<u64>>> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newer = states.streams.get(key)?;
+        (newer.laid.is_cut_like(now))
+            .then(|| now.left(&newer.laid, &states.changes[newer.changes_before..]))
+    }
+
+    /// Counts a stream as parsed for the states that come: what was left of it was, to its end.
+    pub(crate) fn keep(&self, key: Key, laid: Laid) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = states.changes.len().checked_sub(1)?;
-        let newer = states.streams.get(&key);
-        let left = newer
-            // A hostile entry may have one stream twice.
-            .filter(|newer| newer.state < state && newer.is_cut_like(&now))
-            .map(|newer| now.left(newer, &states.changes[newer.state + 1..]));
-        states.streams.insert(key, Laid { state, ..now });
-        left
+        let more = bytes(&key, &laid);
+        if states.fresh_bytes + more <= KEPT_BYTES {
+            states.fresh_bytes += more;
+            states.fresh.push((key, laid));
+        }
     }
 }
 
+impl States {
+    /// Takes over what was parsed of the state before. Where there is no room, what is known of a stream stands: that stays true.
+    fn take_fresh(&mut self) {
+        self.fresh_bytes = 0;
+        for (key, laid) in std::mem::take(&mut self.fresh) {
+            let before = self.streams.get(&key);
+            let before = before.map_or(0, |before| bytes(&key, &before.laid));
+            let now = self.kept_bytes - before + bytes(&key, &laid);
+            if now <= KEPT_BYTES {
+                self.kept_bytes = now;
+                let changes_before = self.changes.len();
+                let kept = Kept {
+                    changes_before,
+                    laid,
+                };
+                self.streams.insert(key, kept);
+            }
+        }
+    }
+}
+
+/// What is kept of a stream takes about so many bytes.
+fn bytes(key: &Key, laid: &Laid) -> usize {
+    let names =
+        key.path.as_bytes().len() + key.name.as_ref().map_or(0, |name| name.as_bytes().len());
+    size_of::<Key>() + size_of::<Kept>() + names + size_of_val(&*laid.extents)
+}
+
 impl Laid {
+    /// `None` where its records say nothing by themselves, or it has no place of its own on the volume.
+    pub(crate) fn of(stream: &dyn ReadAt, cut: &Cut) -> Option<Self> {
+        Some(Self {
+            from: cut.range.start,
+            len: stream.len(),
+            apart: cut.apart?,
+            extents: extents(stream).filter(|extents| !extents.is_empty())?,
+        })
+    }
+
     /// Whether a record of `older` that lies where this one has it says the same in both.
     fn is_cut_like(&self, older: &Self) -> bool {
         self.from == older.from && self.apart.covers(&older.apart)
@@ -167,8 +217,8 @@ fn push(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
     }
 }
 
-/// Where a stream lies, as far as it is stored as it is.
-fn extents(stream: &dyn ReadAt) -> Vec<Extent> {
+/// Where a stream lies, as far as it is stored as it is; `None` where it is torn into more pieces than are kept.
+fn extents(stream: &dyn ReadAt) -> Option<Vec<Extent>> {
     let mut extents = Vec::new();
     for (range, kind) in stream.ranges() {
         let mut at = range.start;
@@ -176,6 +226,9 @@ fn extents(stream: &dyn ReadAt) -> Vec<Extent> {
             let Some(place) = stream.stored_at(at).filter(|place| !place.is_empty()) else {
                 break;
             };
+            if (extents.len() + 1) * size_of::<Extent>() > KEPT_BYTES {
+                return None;
+            }
             let end = range.end.min(at + (place.end - place.start));
             extents.push(Extent {
                 range: at..end,
@@ -184,7 +237,7 @@ fn extents(stream: &dyn ReadAt) -> Vec<Extent> {
             at = end;
         }
     }
-    extents
+    Some(extents)
 }
 
 #[cfg(test)]
@@ -194,7 +247,6 @@ mod tests {
     fn laid(extents: &[(Range<u64>, u64)]) -> Laid {
         let extents = extents.iter().cloned();
         Laid {
-            state: 0,
             from: 0,
             len: 100,
             apart: Apart::default(),

@@ -5,6 +5,7 @@
 //! every thread to itself. The consumer sees the order of the walk, whatever the threads did.
 
 use std::{
+    cell::OnceCell,
     io,
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +19,7 @@ use scelle_parallel::ordered;
 
 use crate::{
     Progress, RunError, Tally,
-    already::{Already, Key},
+    already::{Already, Key, Laid},
     once::Once,
     plan::stream_id,
     run::{Choose, run_over},
@@ -134,7 +135,7 @@ pub fn parse_stream<C: Consumer>(
     artefact: &dyn Artefact,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    parse_part(source, volume, id, stream, artefact, &|_| None, consumer)
+    Ok(parse_part(source, volume, id, stream, artefact, &|_| None, consumer)?.0)
 }
 
 /// As [`parse_stream`], of a stream that is cut into pieces no more than the piece in which `at` lies.
@@ -152,10 +153,11 @@ pub fn parse_stream_at<C: Consumer>(
 ) -> Result<Tally, RunError> {
     let piece = at..at.saturating_add(1);
     let only: Choose<'_> = &|_| Some(vec![piece.clone()]);
-    parse_part(source, volume, id, stream, artefact, only, consumer)
+    Ok(parse_part(source, volume, id, stream, artefact, only, consumer)?.0)
 }
 
-/// As [`parse_stream`], of a stream that is cut into pieces no more than the records that lie where `choose` says.
+/// As [`parse_stream`], of a stream that is cut into pieces no more than the records that lie where `choose` says; and whether
+/// all of it was parsed to its end.
 fn parse_part<C: Consumer>(
     source: &Arc<str>,
     volume: &dyn Volume,
@@ -164,7 +166,7 @@ fn parse_part<C: Consumer>(
     artefact: &dyn Artefact,
     choose: Choose<'_>,
     consumer: &C,
-) -> Result<Tally, RunError> {
+) -> Result<(Tally, bool), RunError> {
     let found: Vec<_> = artefact
         .descriptor()
         .companions
@@ -256,6 +258,14 @@ struct Job {
     stream: usize,
 }
 
+/// What came of a stream as one artefact.
+struct Done {
+    artefact: ArtefactId,
+    tally: Tally,
+    /// Where snapshots are read: which stream it is, and where it lay.
+    laid: Option<(Key, Laid)>,
+}
+
 /// What became of it.
 enum Outcome<U> {
     /// Nobody knows it.
@@ -263,7 +273,7 @@ enum Outcome<U> {
     /// It could not be looked at.
     Unread(StreamId, ReadError),
     /// It was parsed as each of these; the units are to be handed on.
-    Parsed(Vec<(ArtefactId, Tally, Vec<U>)>),
+    Parsed(Vec<(Done, Vec<U>)>),
     /// It is large, and of these kinds.
     Large(
         (StreamId, Option<FileId>),
@@ -288,9 +298,9 @@ impl<C: Consumer> Search<'_, C> {
             });
             for artefact in self.artefacts {
                 if artefact.recognises(&candidate) {
-                    let tally =
+                    let done =
                         self.parse(volume, (&id, None), &stream, *artefact, self.consumer)?;
-                    self.count(artefact.descriptor().id, tally);
+                    self.done(done);
                 }
             }
             self.at.advance(stream.len(), 1);
@@ -306,17 +316,27 @@ impl<C: Consumer> Search<'_, C> {
         stream: &dyn ReadAt,
         artefact: &dyn Artefact,
         consumer: &T,
-    ) -> Result<Tally, RunError> {
-        let choose: Choose<'_> = &|cut| {
-            let key = Key {
-                artefact: artefact.descriptor().id,
-                path: id.path.clone(),
-                name: id.stream.clone(),
-                entry,
-            };
-            self.already?.left(key, stream, cut)
+    ) -> Result<Done, RunError> {
+        let key = Key {
+            artefact: artefact.descriptor().id,
+            path: id.path.clone(),
+            name: id.stream.clone(),
+            entry,
         };
-        parse_part(&self.source, volume, id, stream, artefact, choose, consumer)
+        let laid = OnceCell::new();
+        let choose: Choose<'_> = &|cut| {
+            let already = self.already?;
+            let laid = laid.get_or_init(|| Laid::of(stream, cut));
+            already.left(&key, laid.as_ref()?)
+        };
+        let (tally, is_whole) =
+            parse_part(&self.source, volume, id, stream, artefact, choose, consumer)?;
+        let laid = laid.into_inner().flatten().filter(|_| is_whole);
+        Ok(Done {
+            artefact: artefact.descriptor().id,
+            tally,
+            laid: laid.map(|laid| (key, laid)),
+        })
     }
 
     /// Parses what no walk shows, without asking what it looks like.
@@ -428,14 +448,14 @@ impl<C: Consumer> Search<'_, C> {
                 units: Mutex::new(Vec::new()),
             };
             let file = (&id, job.entry.id);
-            let tally = self
+            let done = self
                 .parse(volume, file, &stream, artefact, &held)
                 .expect("holding units never fails");
             let units = held
                 .units
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner);
-            (artefact.descriptor().id, tally, units)
+            (done, units)
         });
         Outcome::Parsed(parsed.collect())
     }
@@ -445,23 +465,30 @@ impl<C: Consumer> Search<'_, C> {
             Outcome::Unknown => {}
             Outcome::Unread(id, error) => self.unread(id, &error),
             Outcome::Parsed(parsed) => {
-                for (artefact, tally, units) in parsed {
+                for (done, units) in parsed {
                     units
                         .into_iter()
                         .try_for_each(|unit| self.consumer.join(unit))?;
-                    self.count(artefact, tally);
+                    self.done(done);
                 }
             }
             Outcome::Large((id, entry), kinds, stream) => {
                 for artefact in kinds {
-                    let tally = self
+                    let done = self
                         .parse(volume, (&id, entry), &stream, artefact, self.consumer)
                         .map_err(|RunError::Output(error)| error)?;
-                    self.count(artefact.descriptor().id, tally);
+                    self.done(done);
                 }
             }
         }
         Ok(())
+    }
+
+    fn done(&self, done: Done) {
+        self.count(done.artefact, done.tally);
+        if let (Some(already), Some((key, laid))) = (self.already, done.laid) {
+            already.keep(key, laid);
+        }
     }
 
     fn count(&self, artefact: ArtefactId, tally: Tally) {

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -55,21 +55,22 @@ pub fn run<C: Consumer>(
     context: &Arc<Context>,
     consumer: &C,
 ) -> Result<Tally, RunError> {
-    run_over(artefact, input, &|_| None, context, consumer)
+    Ok(run_over(artefact, input, &|_| None, context, consumer)?.0)
 }
 
 /// Which bytes of a stream that is cut so are parsed, in order; `None` is all of it.
 pub(crate) type Choose<'a> = &'a dyn Fn(&Cut) -> Option<Vec<Range<u64>>>;
 
 /// As [`run`]; a stream that is cut into pieces is surveyed whole, and parsed where `choose` has bytes. The records
-/// of its artefact lie at multiples of their size, which divides [`PIECE_BYTES`].
+/// of its artefact lie at multiples of their size, which divides [`PIECE_BYTES`]. Says besides whether all that was chosen was
+/// parsed to its end.
 pub(crate) fn run_over<C: Consumer>(
     artefact: &dyn Artefact,
     input: Input<'_>,
     choose: Choose<'_>,
     context: &Arc<Context>,
     consumer: &C,
-) -> Result<Tally, RunError> {
+) -> Result<(Tally, bool), RunError> {
     let run = Run {
         id: artefact.descriptor().id,
         input,
@@ -77,6 +78,7 @@ pub(crate) fn run_over<C: Consumer>(
         consumer,
         records: AtomicU64::new(0),
         warnings: AtomicU64::new(0),
+        is_whole: AtomicBool::new(true),
     };
     let len = input.stream.len();
     match artefact.parser() {
@@ -97,17 +99,18 @@ pub(crate) fn run_over<C: Consumer>(
         Parser::Stream(parser) => {
             let unit = run.unit(|out| {
                 let parsed = parser.parse(input, out);
-                rest(out, parsed, 0..len);
+                run.rest(out, parsed, 0..len);
             });
             consumer.join(unit)?;
         }
         Parser::Chunks(parser) => run.chunks(parser, choose)?,
         _ => unreachable!("every way of parsing is scheduled above"),
     }
-    Ok(Tally {
+    let tally = Tally {
         records: run.records.into_inner(),
         warnings: run.warnings.into_inner(),
-    })
+    };
+    Ok((tally, run.is_whole.into_inner()))
 }
 
 struct Run<'a, C> {
@@ -117,6 +120,8 @@ struct Run<'a, C> {
     consumer: &'a C,
     records: AtomicU64,
     warnings: AtomicU64,
+    /// Whether every parse came to its end.
+    is_whole: AtomicBool,
 }
 
 impl<C: Consumer> Run<'_, C> {
@@ -132,6 +137,7 @@ impl<C: Consumer> Run<'_, C> {
             fill(&mut Emitter::new(self.id, &mut counted));
         }));
         if let Err(panic) = filled {
+            self.is_whole.store(false, Relaxed);
             Emitter::new(self.id, &mut counted).warn(
                 0..self.input.stream.len(),
                 Loss::Rest,
@@ -161,7 +167,7 @@ impl<C: Consumer> Run<'_, C> {
             stream: self.input.stream,
         };
         let parsed = parse(unit, out);
-        rest(out, parsed, range);
+        self.rest(out, parsed, range);
     }
 
     fn chunks(&self, parser: &dyn ParseChunks, choose: Choose<'_>) -> Result<(), RunError> {
@@ -169,7 +175,7 @@ impl<C: Consumer> Run<'_, C> {
         let mut prepared = None;
         let unit = self.unit(|out| match parser.prepare(self.input, out) {
             Ok(ready) => prepared = Some(ready),
-            Err(error) => rest(out, Err(error), 0..len),
+            Err(error) => self.rest(out, Err(error), 0..len),
         });
         self.consumer.join(unit)?;
         let Some((head, cut)) = prepared else {
@@ -197,6 +203,7 @@ impl<C: Consumer> Run<'_, C> {
         let survey = match surveyed {
             Ok(survey) => survey,
             Err(panic) => {
+                self.is_whole.store(false, Relaxed);
                 let unit = self.unit(|out| out.warn(0..len, Loss::Rest, defect(panic.as_ref())));
                 self.consumer.join(unit)?;
                 return Ok(());
@@ -220,6 +227,18 @@ impl<C: Consumer> Run<'_, C> {
             |unit| self.consumer.join(unit),
         )?;
         Ok(())
+    }
+
+    /// What a parser could not go on from is lost, from there to the end of its input.
+    fn rest(&self, out: &mut Emitter<'_>, parsed: Result<(), DecodeError>, range: Range<u64>) {
+        if let Err(error) = parsed {
+            self.is_whole.store(false, Relaxed);
+            let from = error
+                .offset()
+                .filter(|at| range.contains(at))
+                .unwrap_or(range.start);
+            out.warn(from..range.end, Loss::Rest, error.to_string());
+        }
     }
 
     fn survey(&self, parser: &dyn ParseChunks, head: &Survey, units: &[Range<u64>]) -> Survey {
@@ -252,17 +271,6 @@ fn defect(panic: &(dyn Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no reason given");
     format!("the parser failed, which is a defect of this program: {text}")
-}
-
-/// What a parser could not go on from is lost, from there to the end of its input.
-fn rest(out: &mut Emitter<'_>, parsed: Result<(), DecodeError>, range: Range<u64>) {
-    if let Err(error) = parsed {
-        let from = error
-            .offset()
-            .filter(|at| range.contains(at))
-            .unwrap_or(range.start);
-        out.warn(from..range.end, Loss::Rest, error.to_string());
-    }
 }
 
 /// Whether a stream claims more units than one could hold: it has holes then, or its length is a lie, and

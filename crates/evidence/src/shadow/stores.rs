@@ -86,7 +86,13 @@ impl Stores {
     }
 
     /// Where a snapshot may hold something else than the next newer state of the volume, in order.
+    ///
+    /// # Errors
+    /// Where that can't be known: a store is damaged, or may be missing.
     pub(super) fn differences(&self, own: usize) -> Result<Vec<Range<u64>>, ReadError> {
+        if let Some(why) = &self.incomplete {
+            return Err(why.clone());
+        }
         let blocks = self.blocks(own).as_ref().map_err(ReadError::clone)?;
         let mut changed: Vec<u32> = blocks.held.keys().copied().collect();
         changed.extend(blocks.overlays.keys());
@@ -95,16 +101,44 @@ impl Stores {
             let newer = self.blocks(own + 1).as_ref().map_err(ReadError::clone)?;
             changed.extend(newer.overlays.keys());
         }
-        changed.sort_unstable();
+        let changed = changed.into_iter().map(u64::from);
+        let mut changed: Vec<Range<u64>> = changed.map(|block| block..block + 1).collect();
+        // What nobody used is zeros to the reader of the newest one, and to nobody else.
+        if own + 2 >= self.stores.len() {
+            changed.extend(self.freed()?);
+        }
+        changed.sort_unstable_by_key(|blocks| blocks.start);
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for block in changed {
-            let start = u64::from(block) * BLOCK;
+        for blocks in changed {
+            let range = blocks.start * BLOCK..blocks.end * BLOCK;
             match ranges.last_mut() {
-                Some(last) if last.end >= start => last.end = start + BLOCK,
-                _ => ranges.push(start..start + BLOCK),
+                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+                _ => ranges.push(range),
             }
         }
         Ok(ranges)
+    }
+
+    /// The blocks that the newest store says nobody used.
+    fn freed(&self) -> Result<Vec<Range<u64>>, ReadError> {
+        let newest = self.stores.len() - 1;
+        let bitmaps = self.bitmaps(newest).as_ref().map_err(ReadError::clone)?;
+        let told = bitmaps.current.len() as u64 * BITMAP_BLOCKS;
+        let end = told
+            .min(self.source.len().div_ceil(BLOCK))
+            .min(u32::MAX.into());
+        let mut freed: Vec<Range<u64>> = Vec::new();
+        let mut block = 0;
+        while block < end {
+            let (is_free, same) = self.is_free(newest, block as u32)?;
+            match freed.last_mut() {
+                Some(last) if is_free && last.end == block => last.end += same,
+                _ if is_free => freed.push(block..block + same),
+                _ => {}
+            }
+            block += same;
+        }
+        Ok(freed)
     }
 
     fn load(&self, store: &Store, limit: usize) -> Result<Blocks, ReadError> {
