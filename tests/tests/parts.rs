@@ -203,3 +203,30 @@ fn refuses(scene: &Scene) {
     fs::remove_file(new).expect("there");
     assert!(fs::read(scene.part(1)).expect("it bears its last name") == before);
 }
+
+#[test]
+fn a_side_file_that_stayed_behind_keeps_nobody_from_collecting() {
+    let scene = Scene::new();
+    let done = |out: &Path| {
+        let ran = scene.collect(out, &[]).output().expect("it runs");
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+    };
+    // Its bundle became whole, and was taken away.
+    fs::write(scene.side(), "{}").expect("written");
+    done(&scene.bundle());
+    assert_eq!(files(&scene.path("out")), ["case.scelle.zip.pgp"]);
+    // Beside what is cut it is another's.
+    fs::remove_file(scene.bundle()).expect("removed");
+    scene.cut();
+    let refused = scene
+        .collect(&scene.bundle(), &[])
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--resume"), "{said}");
+}

@@ -58,7 +58,7 @@ impl Cursor {
             );
             hasher.update(text.unwrap_or_default().as_bytes());
         }
-        self.lines += 1;
+        self.lines = self.lines.saturating_add(1);
         self.blake3 = hasher.finalize();
     }
 

@@ -228,7 +228,8 @@ impl<W: Output> BundleWriter<W> {
     }
 
     fn note_coverage(&mut self, coverage: &Coverage) {
-        self.losses += u64::from(coverage.outcome.is_loss());
+        let loss = u64::from(coverage.outcome.is_loss());
+        self.losses = self.losses.saturating_add(loss);
         self.cursor.pass(&coverage.target, coverage.path.as_deref());
         let mut line = std::mem::take(&mut self.line);
         line.clear();
@@ -248,7 +249,8 @@ impl<W: Output> BundleWriter<W> {
     }
 
     fn note_loss(&mut self, loss: &CollectionLoss) {
-        self.warned += 1;
+        // A further part goes on from what a side file says, which may be anything.
+        self.warned = self.warned.saturating_add(1);
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         records::write_loss(&mut line, loss);

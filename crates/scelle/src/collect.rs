@@ -63,14 +63,17 @@ pub fn collect(
                 partial: partial.clone(),
                 source,
             };
-            if !order.recipients.is_empty() {
+            let begun = if order.recipients.is_empty() {
+                // One that another collection left here would speak of this one.
+                side.remove()
+            } else {
                 side.begin(None)
-                    .map_err(|error| failed(scelle_bundle::Error::Write(error)))?;
-            }
+            };
+            begun.map_err(|error| failed(scelle_bundle::Error::Write(error)))?;
             let written = write(source, plan, order, file, Some(side.clone()), progress)
                 .and_then(|(collected, file)| Ok((collected, file.commit()?)));
             let (mut collected, path) = written.map_err(failed)?;
-            side.remove();
+            side.remove_if_possible();
             collected.path = Some(path);
             Ok(collected)
         }
@@ -274,7 +277,7 @@ pub(crate) fn collected(sealed: Sealed, structural: u64, shown_losses: Vec<Cover
         stamp: sealed.stamp,
         files: sealed.files,
         bytes: sealed.bytes,
-        losses: sealed.losses + structural,
+        losses: sealed.losses.saturating_add(structural),
         shown_losses,
     }
 }

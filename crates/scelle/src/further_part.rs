@@ -42,7 +42,9 @@ fn partial(path: &Path) -> PathBuf {
 /// Refuses to begin again where parts are that would be lost sight of.
 pub(crate) fn refuse(path: &Path, side: &SideFile) -> Result<(), CollectError> {
     let first = part_path(path, 1);
-    if side.exists() || first.symlink_metadata().is_ok() {
+    // A side file without what it is of was left behind, and is of nothing.
+    let is_cut = side.exists() && partial(path).symlink_metadata().is_ok();
+    if is_cut || first.symlink_metadata().is_ok() {
         return Err(CollectError::Resume {
             path: path.to_owned(),
             why: "there are parts of a collection of that name: go on with collect --resume, \
@@ -93,7 +95,7 @@ pub(crate) fn resume(
     let file = match next(path, &mut side, &state, logged.as_ref()) {
         Ok(file) => file,
         Err(Begun::Done) => {
-            side.remove();
+            side.remove_if_possible();
             return Err(cause(DONE.into()));
         }
         Err(Begun::Failed(error)) => return Err(error.into()),
@@ -186,7 +188,7 @@ fn write(
     collected.session_key = Some(session_key);
     collected.path = Some(out.finish()?.commit()?);
     collected.part = side.part;
-    side.remove();
+    side.remove_if_possible();
     Ok(collected)
 }
 

@@ -113,6 +113,6 @@ fn finish(
 ) -> Result<Collected, Error> {
     let (mut collected, file) = result?;
     collected.path = Some(file.commit()?);
-    side.remove();
+    side.remove_if_possible();
     Ok(collected)
 }

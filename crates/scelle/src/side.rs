@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,9 @@ use crate::{
     Order,
     collection::{hex, plan_hash},
 };
+
+/// It has a few hundred bytes.
+const STATE_LIMIT: u64 = 1 << 16;
 
 /// `NAME.resume`, beside a bundle that is not finished. It holds no names.
 #[derive(Clone, Debug)]
@@ -128,7 +131,14 @@ impl SideFile {
     /// # Errors
     /// Where there is none, or it is not as it is written.
     pub(crate) fn read(&self) -> io::Result<State> {
-        Ok(serde_json::from_slice(&fs::read(&self.path)?)?)
+        let mut text = Vec::new();
+        let file = File::open(&self.path)?;
+        file.take(STATE_LIMIT + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > STATE_LIMIT {
+            let why = format!("it has more than {STATE_LIMIT} bytes, and no such file has");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok(serde_json::from_slice(&text)?)
     }
 
     /// Whether there is one.
@@ -140,14 +150,18 @@ impl SideFile {
         &self.path
     }
 
-    /// Removes it: the bundle is whole. One that stays behind does no harm.
-    pub(crate) fn remove(&self) {
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            // The next collection of that name writes over it.
-            drop(error);
+    /// Removes it, where there is one.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
+    }
+
+    /// Removes it: the bundle is whole, and is no less so where that fails. One that stays behind is heeded only
+    /// beside a bundle that is cut, and the next collection of that name replaces it before it writes anything.
+    pub(crate) fn remove_if_possible(&self) {
+        drop(self.remove());
     }
 
     /// Whether it is of another plan; one that is missing or no JSON says nothing, and a bundle
@@ -159,5 +173,34 @@ impl SideFile {
     /// Whether that was asked for here.
     pub(crate) fn is_of(&self, state: &State) -> bool {
         state.plan == self.plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_file_is_read_up_to_its_limit_and_removed_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let side = SideFile {
+            path: folder.path().join("case.resume"),
+            plan: "plan".into(),
+            part: 1,
+        };
+        side.begin(None).expect("written");
+        assert!(side.is_of(&side.read().expect("as it was written")));
+        // As JSON it would be sound: blanks may stand anywhere.
+        let mut text = fs::read(&side.path).expect("there");
+        text.resize(STATE_LIMIT as usize, b' ');
+        fs::write(&side.path, &text).expect("written");
+        side.read().expect("as long as it may be");
+        text.push(b' ');
+        fs::write(&side.path, &text).expect("written");
+        let refused = side.read().expect_err("too long");
+        assert!(refused.to_string().contains("65536 bytes"), "{refused}");
+        side.remove().expect("removed");
+        side.remove().expect("nothing to remove");
+        assert!(!side.exists());
     }
 }
