@@ -18,7 +18,7 @@ pub struct StampService(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no address of a time-stamping service: it begins with http://, since the answer is \
-     signed and HTTPS would add nothing"
+     signed and HTTPS would add nothing, and it holds no login, which would be written into the bundle"
 )]
 pub struct StampAddressError(String);
 
@@ -27,10 +27,14 @@ impl FromStr for StampService {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rest = text.strip_prefix("http://");
-        if rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/')) {
+        if rest
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains('@'))
+        {
             Ok(Self(text.to_owned()))
         } else {
-            Err(StampAddressError(text.to_owned()))
+            // What stands before an `@` may be a password.
+            let shown = text.rsplit_once('@').map_or(text, |(_, place)| place);
+            Err(StampAddressError(shown.to_owned()))
         }
     }
 }
@@ -53,6 +57,8 @@ fn ask(address: &str, request: &StampRequest) -> Result<Vec<u8>, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .max_redirects(0)
+        // None of the environment's: whoever owns the host may have set it.
+        .proxy(None)
         .build()
         .into();
     agent
@@ -80,9 +86,11 @@ mod tests {
             "tsa.example.org",
             "http://",
             "http:///x",
+            "http://ana:hunter2@tsa.example.org",
         ] {
-            let refused = text.parse::<StampService>().expect_err(text);
-            assert!(refused.to_string().contains("http://"), "{refused}");
+            let refused = text.parse::<StampService>().expect_err(text).to_string();
+            assert!(refused.contains("http://"), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
         }
     }
 }
