@@ -6,30 +6,27 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use scelle::{
     Order,
-    bundle::Output,
     engine::{Plan, Profile, Progress, profile::Limits},
     event::Tlp,
 };
+use scelle_collector::delivery::Outgoing;
 use scelle_deliver::{
     Credentials, Delivery, Ended, PieceSizes, Retry, Root, S3, S3Options, Sftp, SftpOptions, Store,
     StreamOptions,
 };
-use scelle_testkit::{Cuts, CuttingProxy, ObjectStore, SshServer};
+use scelle_testkit::{
+    Cuts, CuttingProxy, HttpProxy, ObjectStore, Random, SshAgent, SshOptions, SshServer,
+    closed_address,
+};
 use serde_json::Value;
 use support::{Ran, collector, files, run, text, windows_folder};
 
 /// Evidence that no compression makes smaller.
 fn noisy_folder(folder: &Path, megabytes: usize) {
     windows_folder(folder);
-    let mut state = 88_172_645_463_325_252_u64;
+    let mut random = Random(88_172_645_463_325_252);
     for number in 0..megabytes {
-        let mut bytes = Vec::with_capacity(1 << 20);
-        while bytes.len() < 1 << 20 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_le_bytes());
-        }
+        let bytes = random.bytes(1 << 20);
         fs::write(folder.join(format!("noise-{number}")), bytes).expect("written");
     }
 }
@@ -53,20 +50,13 @@ fn check(server: &ObjectStore, key: &str, root: &str, folder: &Path) {
     assert_eq!(answer["verdict"], "sealed", "{answer}");
 }
 
-/// A delivery, as what a bundle is written to.
-struct Outgoing(Delivery);
-
-impl std::io::Write for Outgoing {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
+/// What collects all of a folder, to some place.
+fn collect<'a>(source: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["collect", "--source", source, "--out", out];
+    arguments.extend(["--profile", "everything", "--tlp", "amber"]);
+    arguments.extend(more);
+    arguments
 }
-
-impl Output for Outgoing {}
 
 const FIFTY: Cuts = Cuts {
     seed: 7,
@@ -87,6 +77,7 @@ fn collect_over(store: Box<dyn Store>, proxy: &CuttingProxy, folder: &Path) -> S
             ..Retry::default()
         },
         fallback: None,
+        is_encrypted: false,
     };
     let delivery = Delivery::begin(store, options).expect("begun");
     let progress = Progress::default();
@@ -115,6 +106,7 @@ fn the_same_root_after_fifty_cuts() {
     let proxy = CuttingProxy::start(server.address(), FIFTY);
     let options = S3Options {
         endpoint: Some(format!("http://{}", proxy.address())),
+        region: Some("us-east-1".into()),
         ..S3Options::default()
     };
     let credentials = Credentials::new(&server.access, &server.secret, None);
@@ -163,16 +155,7 @@ fn a_collection_goes_to_an_sftp_server() {
     );
     let receipt = text(&folder.path().join("receipt.json"));
     let source = text(&source);
-    let collect = [
-        "collect",
-        "--source",
-        &source,
-        "--profile",
-        "everything",
-        "--tlp",
-        "amber",
-        "--out",
-        &out,
+    let more = [
         "--deliver-in-clear",
         "--receipt",
         &receipt,
@@ -180,11 +163,12 @@ fn a_collection_goes_to_an_sftp_server() {
         "5",
         "--json",
     ];
+    let collect = collect(&source, &out, &more);
     let home = text(folder.path());
     let send = |more: &[&str]| {
         let mut command = collector();
-        // Whoever runs the test may know hosts, and have an agent.
-        command.env("HOME", &home).env_remove("SSH_AUTH_SOCK");
+        // Whoever runs the test may know hosts.
+        command.env("HOME", &home);
         run(command, [&collect[..], more].concat())
     };
     let key = text(&server.key("user"));
@@ -241,21 +225,9 @@ fn a_collection_goes_to_a_store_and_leaves_a_receipt() {
     noisy_folder(&source, 7);
     let receipt = text(&folder.path().join("receipt.json"));
     let source = text(&source);
-    let collect = [
-        "collect",
-        "--source",
-        &source,
-        "--profile",
-        "everything",
-        "--tlp",
-        "amber",
-        "--receipt",
-        &receipt,
-        "--out",
-        "s3://vault/2026/",
-    ];
+    let collect = collect(&source, "s3://vault/2026/", &["--receipt", &receipt]);
     // In clear only where that was said.
-    let refused = run(sender(&server), collect).ended(2);
+    let refused = run(sender(&server), &collect).ended(2);
     assert!(
         refused.err.contains("--deliver-in-clear"),
         "{}",
@@ -323,28 +295,20 @@ fn a_collection_whose_store_goes_away_is_delivered_later() {
     let kept = folder.path().join("kept");
     fs::create_dir(&kept).expect("made");
     let out = "s3://vault/late.scelle.zip";
-    let collect = [
-        "collect",
-        "--source",
-        &source,
-        "--profile",
-        "everything",
-        "--tlp",
-        "amber",
-        "--out",
-        out,
+    let more = [
         "--deliver-in-clear",
         "--receipt",
         &receipt,
-        "--endpoint",
-        &gone,
         "--retry-for",
         "0",
-        "--piece-bytes",
-        "5MiB",
-        "--json",
     ];
-    let refused: Ran = run(sender(&server), collect).ended(2);
+    let pieces = ["--piece-bytes", "5MiB", "--json"];
+    let collect = collect(&source, out, &[&more[..], &pieces].concat());
+    let over = |endpoint, more: &[&str]| {
+        let arguments = [&collect[..], &["--endpoint", endpoint], more].concat();
+        run(sender(&server), arguments).ended(2)
+    };
+    let refused: Ran = over(&gone, &[]);
     assert!(refused.err.contains("not whole"), "{}", refused.err);
     assert!(
         refused.err.contains("could not be reached"),
@@ -355,14 +319,7 @@ fn a_collection_whose_store_goes_away_is_delivered_later() {
 
     let proxy = CuttingProxy::start(server.address(), cuts);
     let gone = format!("http://{}", proxy.address());
-    let mut with_fallback = collect.to_vec();
-    let at = with_fallback
-        .iter()
-        .position(|one| one.starts_with("http:"));
-    with_fallback[at.expect("an endpoint")] = &gone;
-    let kept_text = text(&kept);
-    with_fallback.extend(["--fallback", &kept_text]);
-    let ran = run(sender(&server), &with_fallback).ended(2);
+    let ran = over(&gone, &["--fallback", &text(&kept)]);
     let told = ran.json();
     assert!(ran.err.contains("deliver"), "{}", ran.err);
     let root = told["root"].as_str().expect("a root");
@@ -370,9 +327,23 @@ fn a_collection_whose_store_goes_away_is_delivered_later() {
     assert_eq!(told["rest"], text(&rest));
     assert!(!Path::new(&receipt).exists());
 
-    let done = run(sender(&server), ["deliver", &text(&rest), "--json"])
-        .ended(0)
-        .json();
+    // In clear only where that was said, for a rest too; and not at another place without a word.
+    let rest_text = text(&rest);
+    let deliver = |more: &[&str]| {
+        let arguments = [&["deliver", &rest_text, "--json"], more].concat();
+        run(sender(&server), arguments)
+    };
+    let refused = deliver(&["--moved"]).ended(2);
+    assert!(
+        refused.err.contains("--deliver-in-clear"),
+        "{}",
+        refused.err
+    );
+    let refused = deliver(&["--deliver-in-clear"]).ended(2);
+    assert!(refused.err.contains(&gone), "{}", refused.err);
+    assert!(refused.err.contains("--moved"), "{}", refused.err);
+    assert!(server.object("late.scelle.zip").is_none());
+    let done = deliver(&["--deliver-in-clear", "--moved"]).ended(0).json();
     assert_eq!(done["receipt"]["root"]["root"], root);
     assert_eq!(done["receipt"]["to"], out);
     assert!(
@@ -396,21 +367,7 @@ fn a_bundle_that_exists_is_delivered_and_goes_on() {
     noisy_folder(&source, 20);
     let bundle = text(&folder.path().join("case.scelle.zip"));
     let source = text(&source);
-    let made = run(
-        collector(),
-        [
-            "collect",
-            "--source",
-            &source,
-            "--profile",
-            "everything",
-            "--tlp",
-            "amber",
-            "--out",
-            &bundle,
-            "--json",
-        ],
-    );
+    let made = run(collector(), collect(&source, &bundle, &["--json"]));
     let root = made.ended(0).json()["root"]
         .as_str()
         .expect("a root")
@@ -449,7 +406,10 @@ fn a_bundle_that_exists_is_delivered_and_goes_on() {
     );
     assert!(Path::new(&format!("{bundle}.delivery")).exists());
 
-    let done = run(sender(&server), &deliver).ended(0);
+    let refused = run(sender(&server), &deliver).ended(2);
+    assert!(refused.err.contains(&gone), "{}", refused.err);
+    let moved = [&deliver[..], &["--moved"]].concat();
+    let done = run(sender(&server), &moved).ended(0);
     assert!(
         done.err.contains("10485760 bytes were there already"),
         "{}",
@@ -479,4 +439,106 @@ fn a_bundle_that_exists_is_delivered_and_goes_on() {
     );
     let refused = refused.ended(2);
     assert!(refused.err.contains("no bundle"), "{}", refused.err);
+}
+
+#[test]
+fn a_proxy_is_taken_from_the_command_line_and_not_from_the_host() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    windows_folder(&source);
+    let source = text(&source);
+    let send = |name: &str, more: &[&str]| {
+        let nobody = format!("http://{}", closed_address());
+        let mut command = sender(&server);
+        for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+            command.env(variable, &nobody);
+            command.env(variable.to_lowercase(), &nobody);
+        }
+        command.env("SCELLE_PROXY_LOGIN", "ana:hunter2");
+        let receipt = text(&folder.path().join(format!("{name}.json")));
+        let out = format!("s3://vault/{name}");
+        let usual = [
+            "--deliver-in-clear",
+            "--retry-for",
+            "3",
+            "--receipt",
+            &receipt,
+        ];
+        let ran = run(
+            command,
+            collect(&source, &out, &[&usual[..], more].concat()),
+        );
+        assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+        assert!(!ran.text().contains("hunter2"), "{}", ran.text());
+        ran
+    };
+    send("direct.zip", &[]).ended(0);
+    assert!(server.object("direct.zip").is_some());
+
+    let proxy = HttpProxy::start();
+    send("through.zip", &["--proxy", &proxy.url()]).ended(0);
+    assert!(server.object("through.zip").is_some());
+    let heard = proxy.heard();
+    assert!(
+        heard
+            .iter()
+            .any(|head| head.contains("Basic YW5hOmh1bnRlcjI=")),
+        "{heard:?}"
+    );
+
+    // What stands on a command line stands in the list of processes: neither taken nor shown again.
+    for wrong in ["--proxy", "--endpoint"] {
+        let refused = send("wrong.zip", &[wrong, "http://ana:hunter2@127.0.0.1"]).ended(2);
+        assert!(refused.err.contains("127.0.0.1"), "{}", refused.err);
+    }
+    assert!(server.object("wrong.zip").is_none());
+}
+
+#[test]
+fn logins_with_a_password_and_through_an_agent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    windows_folder(&source);
+    let source = text(&source);
+    let with_password = SshOptions {
+        takes_password: true,
+        ..SshOptions::default()
+    };
+    let started = |name: &str, options| SshServer::start_with(&folder.path().join(name), options);
+    let (Some(by_password), Some(by_key)) = (
+        started("password", with_password),
+        started("key", SshOptions::default()),
+    ) else {
+        return;
+    };
+    let Some(agent) = SshAgent::start(folder.path(), &[by_key.key("user")]) else {
+        return;
+    };
+    let send = |server: &SshServer, name: &str, variable: &str, value: &str| {
+        let place = text(&folder.path().join(name));
+        let out = format!("sftp://{}@{}{place}", server.user, server.address());
+        let (receipt, key) = (format!("{place}.receipt"), server.fingerprint("ed25519"));
+        let more = [
+            "--deliver-in-clear",
+            "--receipt",
+            &receipt,
+            "--host-key",
+            &key,
+        ];
+        let mut command = collector();
+        command.env(variable, value);
+        let ran = run(command, collect(&source, &out, &more)).ended(0);
+        assert!(Path::new(&place).exists());
+        let receipt = fs::read_to_string(receipt).expect("there");
+        assert!(
+            !receipt.contains(value) && !ran.err.contains(value),
+            "{receipt}"
+        );
+    };
+    let password = by_password.password();
+    send(&by_password, "one.zip", "SCELLE_SFTP_PASSWORD", password);
+    send(&by_key, "two.zip", "SSH_AUTH_SOCK", &text(agent.socket()));
 }

@@ -27,6 +27,14 @@ pub struct DeliveryArgs {
     /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1]
     #[arg(long, value_name = "NAME", help_heading = "Delivery")]
     region: Option<String>,
+    /// S3: the certificates of whoever vouches for the service, in PEM; nobody else does then
+    /// [default: AWS_CA_BUNDLE, else whom Mozilla trusts]
+    #[arg(long, value_name = "FILE", help_heading = "Delivery")]
+    ca_cert: Option<PathBuf>,
+    /// S3: go through this HTTP proxy, its login in SCELLE_PROXY_LOGIN as USER:PASSWORD; those that
+    /// the environment names (HTTPS_PROXY and the like) are not used
+    #[arg(long, value_name = "http://HOST:PORT", help_heading = "Delivery")]
+    proxy: Option<String>,
     /// SFTP: the key that the server must show, SHA256:… as `ssh-keygen -l` prints it; may be repeated
     #[arg(long, value_name = "FPR", help_heading = "Delivery")]
     host_key: Vec<String>,
@@ -92,8 +100,12 @@ impl DeliveryArgs {
                 key: self.ssh_key.clone(),
                 replace: force,
                 read_back: self.read_back,
+                ..SftpOptions::default()
             };
-            return Ok(Box::new(Sftp::new(address, options)?));
+            if self.proxy.is_some() {
+                bail!("--proxy is for S3: an SFTP server is connected to directly");
+            }
+            return Ok(Box::new(Sftp::new(address, options.or_environment())?));
         }
         if self.read_back {
             bail!(
@@ -104,11 +116,17 @@ impl DeliveryArgs {
         let options = S3Options {
             endpoint: self.endpoint.clone(),
             region: self.region.clone(),
-            authorities: None,
+            authorities: self.ca_cert.clone(),
+            proxy: self.proxy.clone(),
+            proxy_login: None,
             replace: force,
         };
         let credentials = Credentials::from_environment()?;
-        Ok(Box::new(S3::new(address, credentials, options)?))
+        Ok(Box::new(S3::new(
+            address,
+            credentials,
+            options.or_environment(),
+        )?))
     }
 
     /// How long it is tried, with its troubles told.

@@ -45,22 +45,20 @@ pub fn bundle_name(path: &Path) -> String {
         .or_else(|| name.strip_suffix(".zip"))
         .or_else(|| Some(name.rsplit_once('.')?.0).filter(|stem| !stem.is_empty()))
         .unwrap_or(name);
-    let plain: String = stem
+    plain_name(stem, "-_", 80, "evidence")
+}
+
+/// A text as a part of a file's name: its letters, digits and what is kept else, up to `most` characters; `otherwise`,
+/// where nothing is left.
+pub(crate) fn plain_name(text: &str, kept: &str, most: usize, otherwise: &str) -> String {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || kept.contains(one);
+    let plain = text
         .chars()
-        .map(|one| {
-            if one.is_ascii_alphanumeric() || "-_".contains(one) {
-                one
-            } else {
-                '-'
-            }
-        })
-        .take(80)
-        .collect();
-    let plain = plain.trim_matches('-');
-    if plain.is_empty() {
-        "evidence".to_owned()
-    } else {
-        plain.to_owned()
+        .map(|one| if is_plain(one) { one } else { '-' });
+    let plain: String = plain.take(most).collect();
+    match plain.trim_matches('-') {
+        "" => otherwise.to_owned(),
+        plain => plain.to_owned(),
     }
 }
 

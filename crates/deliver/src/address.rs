@@ -27,7 +27,7 @@ pub enum Address {
     },
 }
 
-/// An address that names no place.
+/// An address that names no place. It is shown without whatever stands before an `@`: people write passwords there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{address:?} is no address of a store: {why}; write s3://BUCKET/KEY or sftp://USER@HOST[:PORT]/PATH"
@@ -41,6 +41,21 @@ impl Address {
     /// Whether a text is meant as an address, and not as a path.
     pub fn is_meant(text: &str) -> bool {
         text.starts_with("s3://") || text.starts_with("sftp://")
+    }
+
+    /// Whether the other names the same file, on a server that may have another name.
+    pub(crate) fn is_same_but_for_host(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Sftp { user, path, .. },
+                Self::Sftp {
+                    user: other_user,
+                    path: other_path,
+                    ..
+                },
+            ) => user == other_user && path == other_path,
+            _ => self == other,
+        }
     }
 
     /// The last part of the name, where it is not a folder's.
@@ -70,9 +85,25 @@ impl FromStr for Address {
             _ => Err("it begins otherwise"),
         };
         parsed.map_err(|why| AddressError {
-            address: text.to_owned(),
+            address: without_login(text),
             why,
         })
+    }
+}
+
+/// A URL as it may be shown: what stands before its last `@`, and behind a `?`, may be a secret.
+pub(crate) fn without_login(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let (hidden, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("…@", rest),
+        None => ("", rest),
+    };
+    match rest.split_once('?') {
+        Some((rest, _)) => format!("{scheme}{hidden}{rest}?…"),
+        None => format!("{scheme}{hidden}{rest}"),
     }
 }
 
@@ -233,5 +264,24 @@ mod tests {
             let refused = wrong.parse::<Address>().expect_err(wrong);
             assert!(refused.to_string().contains("s3://BUCKET/KEY"), "{refused}");
         }
+    }
+
+    #[test]
+    fn no_secret_is_shown_again() {
+        for wrong in [
+            "sftp://ana:hunter2@drop.example.org/x",
+            "sftp://ana:hunter2@drop.example.org",
+            "sftp://ana:hun/ter2@drop.example.org/x",
+            "s3://key:hunter2@vault/x",
+            "s3://vault/../x?token=hunter2",
+        ] {
+            let refused = wrong.parse::<Address>().expect_err(wrong).to_string();
+            assert!(!refused.contains("ter2"), "{refused}");
+            assert!(!refused.contains("ana"), "{refused}");
+        }
+        assert_eq!(
+            without_login("https://u:p@store.example.org/s3"),
+            "https://…@store.example.org/s3"
+        );
     }
 }

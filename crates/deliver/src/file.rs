@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Error, PieceSizes, Receipt, Retry, Root, Store,
+    Address, Error, PieceSizes, Receipt, Retry, Root, Store,
     journal::{self, Head, Journal},
     receipt::FORMAT,
     transfer::{Transfer, hex},
@@ -26,6 +26,9 @@ pub struct FileOptions {
     pub retry: Retry,
     /// The bundle's root hash, where it is known.
     pub root: Option<Root>,
+    /// Whether a delivery that was begun goes on although the store is reached at another place: it
+    /// is the same one, under a new name.
+    pub moved: bool,
 }
 
 /// What became of it.
@@ -39,11 +42,20 @@ pub struct Delivered {
     pub sent_again: bool,
 }
 
-/// The address that the rest of a bundle is to go to, where `path` is such a rest.
+/// The rest of a bundle whose store was gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestOf {
+    /// The address that it is to go to.
+    pub to: String,
+    /// Whether the bundle is ciphertext.
+    pub is_encrypted: bool,
+}
+
+/// What a file is the rest of, where it is one.
 ///
 /// # Errors
 /// Where its journal can't be read, or says that the collection was cut off.
-pub fn rest_address(path: &Path) -> Result<Option<String>, Error> {
+pub fn rest_of(path: &Path) -> Result<Option<RestOf>, Error> {
     let journal = journal_of(path);
     let Some(read) = journal::read(&journal)?.filter(|read| read.head.is_rest) else {
         return Ok(None);
@@ -55,7 +67,10 @@ pub fn rest_address(path: &Path) -> Result<Option<String>, Error> {
                 .into(),
         });
     }
-    Ok(Some(read.head.to))
+    Ok(Some(RestOf {
+        to: read.head.to,
+        is_encrypted: read.head.is_encrypted,
+    }))
 }
 
 /// The file beside `path` that says how far its delivery has come.
@@ -96,7 +111,7 @@ pub fn deliver_file(
     let receipt = Receipt {
         receipt: FORMAT,
         to: transfer.store.name(),
-        endpoint: transfer.store.endpoint(),
+        endpoint: transfer.reached(),
         root: work.root,
         bytes: transfer.bytes,
         sha256,
@@ -111,6 +126,30 @@ pub fn deliver_file(
         sent_before: if sent_again { 0 } else { work.sent_before },
         sent_again,
     })
+}
+
+/// Whether a delivery that was begun is gone on with where it was begun. An upload of one store means nothing
+/// to another, and whoever mistypes an endpoint must not send what he has there.
+fn check_place(begun: &Head, store: &dyn Store, moved: bool) -> Result<(), String> {
+    let (name, endpoint) = (store.name(), store.endpoint());
+    let is_moved_file = || {
+        let addresses = (begun.to.parse::<Address>(), name.parse::<Address>());
+        matches!(addresses, (Ok(begun), Ok(now)) if begun.is_same_but_for_host(&now))
+    };
+    if begun.to != name && !(moved && is_moved_file()) {
+        return Err(format!(
+            "a delivery to {} has begun: go on with it, or remove this file to begin another",
+            begun.to
+        ));
+    }
+    if begun.endpoint != endpoint && !moved {
+        return Err(format!(
+            "a delivery to {} at {} has begun, and this would go on at {endpoint}: name that place again, say \
+             with --moved that it is the same store under another name, or remove this file to begin another",
+            begun.to, begun.endpoint
+        ));
+    }
+    Ok(())
 }
 
 struct Work {
@@ -136,18 +175,13 @@ impl Work {
         let mut transfer = Transfer::new(store, options.retry.clone());
         let mut sizes = options.sizes.fitting(bytes, transfer.store.most_pieces());
         let mut root = options.root.clone();
-        let mut rest_from = None;
+        let mut rest = None;
         if let Some(read) = before {
             let wrong = |why: String| Error::Journal {
                 path: journal_path.clone(),
                 why,
             };
-            if read.head.to != transfer.store.name() {
-                return Err(wrong(format!(
-                    "a delivery to {} has begun: go on with it, or remove this file to begin another",
-                    read.head.to
-                )));
-            }
+            check_place(&read.head, &*transfer.store, options.moved).map_err(wrong)?;
             if let Some((whole, told)) = &read.closed {
                 if read.head.local_from + bytes != *whole {
                     return Err(wrong(format!(
@@ -158,7 +192,8 @@ impl Work {
                 root = told.clone().or(root);
             }
             sizes = PieceSizes::new(read.head.first_piece_bytes);
-            rest_from = read.head.is_rest.then_some(read.head.local_from);
+            let head = &read.head;
+            rest = head.is_rest.then_some((head.local_from, head.is_encrypted));
             transfer.begun = read.begun();
             transfer.bytes = read.sent.iter().map(|piece| piece.bytes).sum();
             transfer.sent = read.sent;
@@ -170,8 +205,9 @@ impl Work {
             endpoint: transfer.store.endpoint(),
             upload: Some(begun.upload),
             first_piece_bytes: sizes.first_bytes(),
-            local_from: rest_from.unwrap_or(0),
-            is_rest: rest_from.is_some(),
+            local_from: rest.map_or(0, |(from, _)| from),
+            is_rest: rest.is_some(),
+            is_encrypted: rest.is_some_and(|(_, is_encrypted)| is_encrypted),
         };
         let mut journal = Journal::create(&journal_path, &head, &transfer.sent)?;
         if head.is_rest {

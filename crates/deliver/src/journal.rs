@@ -27,6 +27,9 @@ pub(crate) struct Head {
     pub(crate) local_from: u64,
     /// Whether the file here was written because the store was gone.
     pub(crate) is_rest: bool,
+    /// Of a rest: whether the bundle is ciphertext.
+    #[serde(default)]
+    pub(crate) is_encrypted: bool,
 }
 
 /// The file here is whole.
@@ -200,6 +203,7 @@ mod tests {
             first_piece_bytes: 8 << 20,
             local_from: 0,
             is_rest: false,
+            is_encrypted: false,
         };
         let mut journal = Journal::create(&path, &head, &[piece(0)]).expect("written");
         journal.add(&piece(1)).expect("written");

@@ -47,8 +47,13 @@ pub trait Store: Send {
     /// How it is called in messages: the address.
     fn name(&self) -> String;
 
-    /// How it is reached, for the receipt.
+    /// Where it is reached: the same each time, and known before it is.
     fn endpoint(&self) -> String;
+
+    /// What it proved to be when it was reached, where that is not in its address: the fingerprint of its key.
+    fn shown(&self) -> Option<String> {
+        None
+    }
 
     /// The most pieces that it takes.
     fn most_pieces(&self) -> u32;

@@ -33,6 +33,8 @@ pub struct StreamOptions {
     pub retry: Retry,
     /// The file that takes the rest where the store is gone for good.
     pub fallback: Option<PathBuf>,
+    /// Whether the bundle is ciphertext, which its rest does not show: it is noted beside it.
+    pub is_encrypted: bool,
 }
 
 /// Takes a bundle's bytes, and sends them piece by piece from a thread of its own.
@@ -83,6 +85,7 @@ impl Delivery {
             sizes,
             retry,
             fallback,
+            is_encrypted,
         } = options;
         if let Some(path) = &fallback {
             refuse_existing(path)?;
@@ -100,6 +103,7 @@ impl Delivery {
             sizes,
             hash: Sha256::new(),
             fallback,
+            is_encrypted,
             rest: None,
         };
         match began {
@@ -186,6 +190,7 @@ struct Sending {
     sizes: PieceSizes,
     hash: Sha256,
     fallback: Option<PathBuf>,
+    is_encrypted: bool,
     rest: Option<RestFile>,
 }
 
@@ -240,6 +245,7 @@ impl Sending {
             first_piece_bytes: self.sizes.first_bytes(),
             local_from: transfer.bytes,
             is_rest: true,
+            is_encrypted: self.is_encrypted,
         };
         self.rest = Some(RestFile {
             file: file.map_err(writing())?,
@@ -265,7 +271,7 @@ impl Sent {
                     let receipt = Receipt {
                         receipt: FORMAT,
                         to: transfer.store.name(),
-                        endpoint: transfer.store.endpoint(),
+                        endpoint: transfer.reached(),
                         root,
                         bytes: transfer.bytes,
                         sha256: Some(hex(&hash.finalize())),

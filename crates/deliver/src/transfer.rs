@@ -36,6 +36,15 @@ impl Transfer {
         Ok(begun)
     }
 
+    /// How the store was reached, for the receipt.
+    pub(crate) fn reached(&self) -> String {
+        let endpoint = self.store.endpoint();
+        match self.store.shown() {
+            Some(shown) => format!("{endpoint} {shown}"),
+            None => endpoint,
+        }
+    }
+
     /// Sends the next piece.
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<&SentPiece, Error> {
         let begun = self.begin()?;

@@ -1,85 +1,15 @@
 //! Deliveries to an S3 service that heeds signatures and policies, over lines that are cut.
 
+mod support;
+
 use std::{
     io::{self, Write as _},
-    net::SocketAddr,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use scelle_deliver::{
-    Credentials, Delivered, Delivery, Ended, Error, FileOptions, PieceSizes, Receipt, Retry, Root,
-    S3, S3Options, Store, StreamOptions, deliver_file, rest_address,
-};
-use scelle_testkit::{Cuts, CuttingProxy, ObjectStore};
-
-const PIECE: u64 = 5 << 20;
-
-/// Bytes that no part of the way can guess.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut bytes = Vec::with_capacity(count + 8);
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(count);
-    bytes
-}
-
-fn s3(server: &ObjectStore, at: SocketAddr, key: &str, replace: bool) -> Box<dyn Store> {
-    let credentials = Credentials::new(&server.access, &server.secret, None);
-    let options = S3Options {
-        endpoint: Some(format!("http://{at}")),
-        replace,
-        ..S3Options::default()
-    };
-    let address = format!("s3://vault/{key}").parse().expect("an address");
-    Box::new(S3::new(address, credentials, options).expect("sound"))
-}
-
-fn retry(patience_ms: u64) -> Retry {
-    Retry {
-        first: Duration::from_millis(2),
-        most: Duration::from_millis(50),
-        patience: Duration::from_millis(patience_ms),
-        listener: None,
-    }
-}
-
-fn stream(patience_ms: u64, fallback: Option<&Path>) -> StreamOptions {
-    StreamOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(patience_ms),
-        fallback: fallback.map(Path::to_owned),
-    }
-}
-
-fn root() -> Option<Root> {
-    Some(Root {
-        root: "ab".repeat(32),
-        from: "sealed in this run".into(),
-    })
-}
-
-fn send(bytes: &[u8], store: Box<dyn Store>, options: StreamOptions) -> Result<Ended, Error> {
-    let mut delivery = Delivery::begin(store, options)?;
-    for part in bytes.chunks(123_457) {
-        delivery.write_all(part).expect("taken");
-    }
-    delivery.finish(root())
-}
-
-fn file(path: &Path, store: Box<dyn Store>, patience_ms: u64) -> Result<Delivered, Error> {
-    let options = FileOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(patience_ms),
-        root: root(),
-    };
-    deliver_file(path, store, options, &|_| {}, &|_| Ok(()))
-}
+use scelle_deliver::{Credentials, Delivery, Ended, Error, Receipt, S3, deliver_file, rest_of};
+use scelle_testkit::{Cuts, CuttingProxy, ObjectStore, closed_address};
+use support::{PIECE, file, moved, noise, of_file, root, s3, s3_options, send, stream};
 
 fn confirmed(receipt: &Receipt, bytes: &[u8]) {
     assert_eq!(receipt.bytes, bytes.len() as u64);
@@ -142,21 +72,26 @@ fn what_a_store_that_goes_away_lacks_is_kept() {
         assert_eq!(kept.from + kept.bytes, bytes.len() as u64);
         assert!(matches!(kept.why, Error::Gone { .. }), "{:?}", kept.why);
         assert!(server.object(&key).is_none());
-        let to = rest_address(&rest).expect("readable");
-        assert_eq!(to, Some(format!("s3://vault/{key}")));
+        let noted = rest_of(&rest).expect("readable").expect("a rest");
+        assert_eq!(noted.to, format!("s3://vault/{key}"));
+        assert!(noted.is_encrypted);
 
         // Not twice into the same file.
         let store = s3(&server, server.address(), &key, false);
         let refused = Delivery::begin(store, stream(60, Some(&rest))).expect_err("it exists");
         assert!(refused.to_string().contains("exists already"), "{refused}");
 
+        // Not at another place, unless it is said to be the same.
         let store = s3(&server, server.address(), &key, false);
-        let done = file(&rest, store, 5_000).expect("it goes on");
+        let refused = file(&rest, store, of_file(5_000)).expect_err("another endpoint");
+        assert!(refused.to_string().contains("--moved"), "{refused}");
+        let store = s3(&server, server.address(), &key, false);
+        let done = file(&rest, store, moved(5_000)).expect("it goes on");
         confirmed(&done.receipt, &bytes);
         assert_eq!(done.sent_before, kept.from);
         assert!(server.object(&key).expect("there") == bytes);
         assert!(rest.exists(), "nothing is removed");
-        assert_eq!(rest_address(&rest).expect("readable"), None);
+        assert_eq!(rest_of(&rest).expect("readable"), None);
     }
 }
 
@@ -200,23 +135,30 @@ fn a_file_goes_on_where_it_was_cut() {
         ..Cuts::default()
     };
     let proxy = CuttingProxy::start(server.address(), cuts);
-    let gone = file(&path, s3(&server, proxy.address(), "file.pgp", false), 60);
+    let send = |at, key, options| file(&path, s3(&server, at, key, false), options);
+    let gone = send(proxy.address(), "file.pgp", of_file(60));
     assert!(matches!(gone, Err(Error::Gone { .. })), "{gone:?}");
-    let elsewhere = file(&path, s3(&server, server.address(), "other.pgp", false), 60);
-    let elsewhere = elsewhere.expect_err("it has begun");
+    let at = server.address();
+    let elsewhere = send(at, "other.pgp", moved(60)).expect_err("it has begun");
     assert!(elsewhere.to_string().contains("file.pgp"), "{elsewhere}");
+    let elsewhere = send(at, "file.pgp", of_file(60)).expect_err("at another endpoint");
+    let elsewhere = elsewhere.to_string();
+    for place in [proxy.address(), at] {
+        assert!(
+            elsewhere.contains(&format!("http://{place}")),
+            "{elsewhere}"
+        );
+    }
 
     // Another file under that name is not what was begun.
     let mut changed = bytes.clone();
     changed[3] ^= 1;
     std::fs::write(&path, &changed).expect("written");
-    let refused = file(&path, s3(&server, server.address(), "file.pgp", false), 60);
-    let refused = refused.expect_err("it has changed");
+    let refused = send(at, "file.pgp", moved(60)).expect_err("it has changed");
     assert!(refused.to_string().contains("has changed"), "{refused}");
 
     std::fs::write(&path, &bytes).expect("written");
-    let done = file(&path, s3(&server, server.address(), "file.pgp", false), 60);
-    let done = done.expect("it goes on");
+    let done = send(at, "file.pgp", moved(60)).expect("it goes on");
     assert_eq!((done.sent_before, done.sent_again), (2 * PIECE, false));
     confirmed(&done.receipt, &bytes);
     assert!(server.object("file.pgp").expect("there") == bytes);
@@ -226,10 +168,9 @@ fn a_file_goes_on_where_it_was_cut() {
     assert_eq!(left.len(), 1, "{left:?}");
 
     // What is there is not replaced, unless that is asked for.
-    let refused = file(&path, s3(&server, server.address(), "file.pgp", false), 60);
-    let refused = refused.expect_err("it exists");
+    let refused = send(at, "file.pgp", of_file(60)).expect_err("it exists");
     assert!(refused.to_string().contains("--force"), "{refused}");
-    file(&path, s3(&server, server.address(), "file.pgp", true), 60).expect("replaced");
+    file(&path, s3(&server, at, "file.pgp", true), of_file(60)).expect("replaced");
 }
 
 #[test]
@@ -242,20 +183,15 @@ fn a_receipt_that_was_lost_is_given_again() {
     let bytes = noise(12 << 20);
     std::fs::write(&path, &bytes).expect("written");
     // The object is made, and whoever had it made dies before there is a receipt.
-    let options = FileOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(60),
-        root: root(),
-    };
     let store = s3(&server, server.address(), "file.pgp", false);
-    let died = deliver_file(&path, store, options, &|_| {}, &|_| {
+    let died = deliver_file(&path, store, of_file(60), &|_| {}, &|_| {
         Err(Error::Setup("no more".into()))
     });
     assert!(matches!(died, Err(Error::Setup(_))), "{died:?}");
 
     // It is asked for the object once more, and nothing is sent twice.
-    let done = file(&path, s3(&server, server.address(), "file.pgp", false), 60);
-    let done = done.expect("confirmed");
+    let store = s3(&server, server.address(), "file.pgp", false);
+    let done = file(&path, store, of_file(60)).expect("confirmed");
     assert_eq!((done.sent_before, done.sent_again), (12 << 20, false));
     confirmed(&done.receipt, &bytes);
     assert!(server.object("file.pgp").expect("there") == bytes);
@@ -267,10 +203,7 @@ fn refusals_say_why() {
         return;
     };
     let begin = |credentials: Credentials, address: &str, endpoint: String| {
-        let options = S3Options {
-            endpoint: Some(endpoint),
-            ..S3Options::default()
-        };
+        let options = s3_options(&endpoint, false);
         let address = address.parse().expect("an address");
         let store = S3::new(address, credentials, options).expect("sound");
         let refused = Delivery::begin(Box::new(store), stream(200, None));
@@ -282,7 +215,11 @@ fn refusals_say_why() {
     assert!(said.contains("SignatureDoesNotMatch"), "{said}");
     let said = begin(right(), "s3://elsewhere/a", server.endpoint());
     assert!(said.contains("s3:PutObject"), "{said}");
-    let said = begin(right(), "s3://vault/a", "http://127.0.0.1:9".into());
+    let said = begin(
+        right(),
+        "s3://vault/a",
+        format!("http://{}", closed_address()),
+    );
     assert!(said.contains("could not be reached"), "{said}");
     // It speaks no TLS.
     let said = begin(

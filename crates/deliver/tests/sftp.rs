@@ -1,101 +1,15 @@
 //! Deliveries to OpenSSH's server, over lines that are cut.
 
+mod support;
+
 use std::{
     fs,
-    io::Write as _,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use scelle_deliver::{
-    Delivery, Ended, Error, FileOptions, PieceSizes, Receipt, Retry, Root, Sftp, SftpOptions,
-    Store, StreamOptions, deliver_file,
-};
+use scelle_deliver::{Ended, Error, Receipt, SftpOptions};
 use scelle_testkit::{Cuts, CuttingProxy, SshServer};
-
-const PIECE: u64 = 5 << 20;
-
-/// Bytes that no part of the way can guess.
-fn noise(count: usize) -> Vec<u8> {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut bytes = Vec::with_capacity(count + 8);
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(count);
-    bytes
-}
-
-fn options(server: &SshServer) -> SftpOptions {
-    SftpOptions {
-        host_keys: vec![server.fingerprint("ed25519")],
-        key: Some(server.key("user")),
-        read_back: true,
-        ..SftpOptions::default()
-    }
-}
-
-fn try_sftp(
-    server: &SshServer,
-    at: SocketAddr,
-    path: &Path,
-    options: SftpOptions,
-) -> Result<Box<dyn Store>, Error> {
-    let address = format!("sftp://{}@{at}{}", server.user, path.display());
-    Ok(Box::new(Sftp::new(
-        address.parse().expect("sound"),
-        options,
-    )?))
-}
-
-fn sftp(server: &SshServer, at: SocketAddr, path: &Path) -> Box<dyn Store> {
-    try_sftp(server, at, path, options(server)).expect("sound")
-}
-
-fn retry(patience_ms: u64) -> Retry {
-    Retry {
-        first: Duration::from_millis(2),
-        most: Duration::from_millis(50),
-        patience: Duration::from_millis(patience_ms),
-        listener: None,
-    }
-}
-
-fn stream(patience_ms: u64, fallback: Option<&Path>) -> StreamOptions {
-    StreamOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(patience_ms),
-        fallback: fallback.map(Path::to_owned),
-    }
-}
-
-fn root() -> Option<Root> {
-    Some(Root {
-        root: "ab".repeat(32),
-        from: "sealed in this run".into(),
-    })
-}
-
-fn send(bytes: &[u8], store: Box<dyn Store>, options: StreamOptions) -> Result<Ended, Error> {
-    let mut delivery = Delivery::begin(store, options)?;
-    for part in bytes.chunks(123_457) {
-        delivery.write_all(part).expect("taken");
-    }
-    delivery.finish(root())
-}
-
-fn file(path: &Path, store: Box<dyn Store>) -> Result<scelle_deliver::Delivered, Error> {
-    let options = FileOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(2_000),
-        root: root(),
-    };
-    deliver_file(path, store, options, &|_| {}, &|_| Ok(()))
-}
+use support::{file, moved, noise, of_file, root, send, sftp, sftp_options, stream, try_sftp};
 
 /// The receipt says that all was confirmed, and it is so.
 fn confirmed(receipt: &Receipt, path: &Path, bytes: &[u8]) {
@@ -199,12 +113,14 @@ fn what_a_server_that_goes_away_lacks_is_kept() {
         };
         assert_eq!(kept.from + kept.bytes, bytes.len() as u64);
         assert!(!path.exists());
-        // The server is back, at the address that it had.
-        let journal = folder.path().join(format!("{number}.rest.delivery"));
-        let text = fs::read_to_string(&journal).expect("a journal");
-        let text = text.replace(&at.to_string(), &server.address().to_string());
-        fs::write(&journal, text).expect("written");
-        let done = file(&rest, sftp(&server, server.address(), &path)).expect("it goes on");
+        // The server is back, under another address: that has to be said, and helps for no other file.
+        let back = |path| sftp(&server, server.address(), path);
+        let refused = file(&rest, back(&path), of_file(2_000)).expect_err("elsewhere");
+        assert!(refused.to_string().contains(&at.to_string()), "{refused}");
+        let other = drop.join("other.pgp");
+        let refused = file(&rest, back(&other), moved(2_000)).expect_err("another file");
+        assert!(refused.to_string().contains(&at.to_string()), "{refused}");
+        let done = file(&rest, back(&path), moved(2_000)).expect("it goes on");
         assert_eq!(done.sent_before, kept.from);
         confirmed(&done.receipt, &path, &bytes);
     }
@@ -225,20 +141,20 @@ fn a_file_is_delivered_once_and_not_over_another() {
     fs::write(&local, &bytes).expect("written");
     let path = drop.join("case.pgp");
     let at = server.address();
-    let done = file(&local, sftp(&server, at, &path)).expect("delivered");
+    let done = file(&local, sftp(&server, at, &path), of_file(2_000)).expect("delivered");
     confirmed(&done.receipt, &path, &bytes);
     assert_eq!(left(&drop), 1);
 
     fs::write(&local, b"another").expect("written");
-    let refused = file(&local, sftp(&server, at, &path)).expect_err("it exists");
+    let refused = file(&local, sftp(&server, at, &path), of_file(2_000)).expect_err("it exists");
     assert!(refused.to_string().contains("--force"), "{refused}");
     assert!(fs::read(&path).expect("there") == bytes);
     let replacing = SftpOptions {
         replace: true,
-        ..options(&server)
+        ..sftp_options(&server)
     };
     let store = try_sftp(&server, at, &path, replacing).expect("sound");
-    let done = file(&local, store).expect("replaced");
+    let done = file(&local, store, of_file(2_000)).expect("replaced");
     confirmed(&done.receipt, &path, b"another");
 
     // A server that lost what it had of a delivery gets all of it again.
@@ -250,12 +166,7 @@ fn a_file_is_delivered_once_and_not_over_another() {
     };
     let proxy = CuttingProxy::start(at, gone);
     let store = sftp(&server, proxy.address(), &path);
-    let options = FileOptions {
-        sizes: PieceSizes::new(PIECE),
-        retry: retry(60),
-        root: None,
-    };
-    let cut = deliver_file(&local, store, options, &|_| {}, &|_| Ok(()));
+    let cut = file(&local, store, of_file(60));
     assert!(matches!(cut, Err(Error::Gone { .. })), "{cut:?}");
     let partial = fs::read_dir(&drop)
         .expect("readable")
@@ -265,11 +176,7 @@ fn a_file_is_delivered_once_and_not_over_another() {
         .collect();
     assert_eq!(partial.len(), 1, "{partial:?}");
     fs::remove_file(&partial[0]).expect("removed");
-    let journal = folder.path().join("case.pgp.delivery");
-    let text = fs::read_to_string(&journal).expect("a journal");
-    let text = text.replace(&proxy.address().to_string(), &at.to_string());
-    fs::write(&journal, text).expect("written");
-    let done = file(&local, sftp(&server, at, &path)).expect("all of it is here");
+    let done = file(&local, sftp(&server, at, &path), moved(2_000)).expect("all of it is here");
     assert!(done.sent_again);
     confirmed(&done.receipt, &path, &bytes);
 }
@@ -318,9 +225,18 @@ fn only_a_known_server_is_believed() {
     let refused = with(log_in("user")).expect_err("another");
     assert!(refused.to_string().contains("in between"), "{refused}");
     let line = server.known_host("ed25519", at.port());
-    fs::write(&known_hosts, format!("{line}@revoked {line}")).expect("written");
-    let refused = with(log_in("user")).expect_err("revoked");
-    assert!(refused.to_string().contains("--host-key"), "{refused}");
+    for blank in [" ", "\t"] {
+        let revoked = format!("{line}@revoked{blank}{line}");
+        fs::write(&known_hosts, revoked).expect("written");
+        let refused = with(log_in("user")).expect_err("revoked");
+        assert!(refused.to_string().contains("as revoked"), "{refused}");
+        // A key that certifies others is none that a server has, even where russh would read it as one.
+        let (hosts, key) = line.split_once(' ').expect("hosts and a key");
+        let authority = format!("@cert-authority{blank}x,{hosts} {key}");
+        fs::write(&known_hosts, authority).expect("written");
+        let refused = with(log_in("user")).expect_err("an authority");
+        assert!(refused.to_string().contains("authority"), "{refused}");
+    }
     let wrong = SftpOptions {
         host_keys: vec![format!("SHA256:{}", "A".repeat(43))],
         ..log_in("user")

@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+use crate::Random;
+
 /// Where a line is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cuts {
@@ -64,10 +66,9 @@ impl CuttingProxy {
         });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
-            let mut random = cuts.seed;
+            let mut random = Random(cuts.seed);
             for (number, client) in listener.incoming().enumerate() {
-                random = next(random);
-                let at = i64::try_from(random % cuts.within_bytes).expect("few bytes");
+                let at = i64::try_from(random.next() % cuts.within_bytes).expect("few bytes");
                 shared.carry(client.expect("connected"), number as u64, at);
             }
         });
@@ -129,11 +130,9 @@ impl State {
     }
 }
 
-/// The next of a row of numbers that look random.
-fn next(mut state: u64) -> u64 {
-    state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
+/// An address of this machine at which nobody listens. It is none that tests listen at, so that none of them
+/// gets its port meanwhile.
+pub fn closed_address() -> SocketAddr {
+    let bound = TcpListener::bind("127.77.7.7:0").and_then(|bound| bound.local_addr());
+    bound.expect("a port")
 }

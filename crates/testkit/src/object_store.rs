@@ -1,6 +1,7 @@
 //! An S3 service on this machine: `moto`, which heeds signatures and policies.
 
 use std::{
+    env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
@@ -27,10 +28,27 @@ pub struct ObjectStore {
 impl ObjectStore {
     /// Starts it; `None`, with a line that says so, where `moto_server` is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_for(&["s3:PutObject"])
+    }
+
+    /// The same, with a user who may look at objects too.
+    pub fn start_readable() -> Option<Self> {
+        Self::start_for(&["s3:PutObject", "s3:GetObject", "s3:HeadObject"])
+    }
+
+    fn start_for(actions: &[&str]) -> Option<Self> {
         if !has_tool("moto_server", "delivery to an S3 service") {
             return None;
         }
-        let mut server = Command::new("moto_server")
+        let mut command = Command::new("moto_server");
+        for (name, _) in env::vars_os() {
+            // Whoever runs the test may have accounts, services and settings of their own.
+            let is_set_up = |prefix: &str| name.to_string_lossy().starts_with(prefix);
+            if is_set_up("AWS_") || is_set_up("MOTO_") || is_set_up("S3_") {
+                command.env_remove(&name);
+            }
+        }
+        let mut server = command
             .args(["-H", "127.0.0.1", "-p", "0"])
             .env("INITIAL_NO_AUTH_ACTION_COUNT", ANYTHING)
             .stdout(Stdio::null())
@@ -55,7 +73,7 @@ impl ObjectStore {
             access: String::new(),
             secret: String::new(),
         };
-        store.set_up();
+        store.set_up(actions);
         Some(store)
     }
 
@@ -77,9 +95,17 @@ impl ObjectStore {
         (status == 200).then_some(body)
     }
 
-    fn set_up(&mut self) {
+    /// Puts an object there, as somebody else.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        self.heed_signatures(false);
+        let (status, body) = self.ask("PUT", &format!("/{BUCKET}/{key}"), "", bytes);
+        self.heed_signatures(true);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    }
+
+    fn set_up(&mut self, actions: &[&str]) {
         let policy = format!(
-            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::{BUCKET}/*"}}]}}"#
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":{actions:?},"Resource":"arn:aws:s3:::{BUCKET}/*"}}]}}"#
         );
         self.ask("PUT", &format!("/{BUCKET}"), "", b"");
         self.iam("Action=CreateUser&UserName=writer");

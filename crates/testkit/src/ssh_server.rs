@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -13,6 +13,20 @@ use crate::{has_tool, run_tool};
 
 /// The kinds of keys that it has, in the order in which clients usually like them.
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+
+/// The password that is taken where one is.
+const PASSWORD: &str = "correct horse";
+/// Times that another port is tried where somebody else was faster.
+const TRIES: usize = 10;
+
+/// How the server differs from a usual one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SshOptions {
+    /// Requests of SFTP that it denies, as `sftp-server -P` takes them: `read,stat`.
+    pub denies: &'static str,
+    /// Whether it takes the user's password, and no key.
+    pub takes_password: bool,
+}
 
 /// A server whose only user is whoever runs the test, with a key of its own.
 pub struct SshServer {
@@ -26,6 +40,11 @@ pub struct SshServer {
 impl SshServer {
     /// Starts it, with its keys in a folder; `None`, with a line that says so, where OpenSSH is not installed.
     pub fn start(folder: &Path) -> Option<Self> {
+        Self::start_with(folder, SshOptions::default())
+    }
+
+    /// The same, for a server that is not a usual one. Only who may mount has one that takes passwords.
+    pub fn start_with(folder: &Path, options: SshOptions) -> Option<Self> {
         let has = |tool| has_tool(tool, "delivery to an SFTP server");
         if !has("sshd") || !has("ssh-keygen") {
             return None;
@@ -52,28 +71,23 @@ impl SshServer {
             // What the package's own start does.
             fs::create_dir_all("/run/sshd").expect("made");
         }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let address = port.expect("a port");
-        let config = folder.join("config");
-        write_config(folder, &config, address.port());
-        let server = Command::new(sshd())
-            .args(["-D", "-e", "-f"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stderr(fs::File::create(folder.join("log")).expect("made"))
-            .spawn()
-            .expect("sshd starts");
-        let began = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{}", read("log"));
-            thread::sleep(Duration::from_millis(20));
+        if options.takes_password && !write_shadow(folder, &user) {
+            return None;
         }
+        // A port that was free may be another's before sshd has it.
+        let started = (0..TRIES).find_map(|_| start_once(folder, options));
+        let (server, address) = started.unwrap_or_else(|| panic!("no port: {}", read("log")));
         Some(Self {
             server,
             address,
             folder: folder.to_owned(),
             user,
         })
+    }
+
+    /// The password that it takes where it takes one.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
     }
 
     /// Where it listens.
@@ -115,14 +129,79 @@ fn sshd() -> &'static str {
     found.expect("sshd lies where it usually does")
 }
 
-fn write_config(folder: &Path, config: &Path, port: u16) {
+/// Starts it at a port that is free now; `None`, where it no longer was when sshd wanted it.
+fn start_once(folder: &Path, options: SshOptions) -> Option<(Child, SocketAddr)> {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let address = free.expect("a port");
+    let (config, log) = (folder.join("config"), folder.join("log"));
+    write_config(folder, &config, address.port(), options);
+    let mut command = Command::new(sshd());
+    if options.takes_password {
+        // It sees another file of passwords than the rest of the system does.
+        let script = r#"mount --bind "$0" /etc/shadow && exec "$@""#;
+        command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]);
+        command.arg(folder.join("shadow")).arg(sshd());
+    }
+    let mut server = command
+        .args(["-D", "-e", "-f"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(&log).expect("made"))
+        .spawn()
+        .expect("sshd starts");
+    let began = Instant::now();
+    loop {
+        let said = fs::read_to_string(&log).expect("a log");
+        if said.contains("Server listening on") {
+            return Some((server, address));
+        }
+        if server.try_wait().expect("asked").is_some() {
+            assert!(said.contains("already in use"), "{said}");
+            return None;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{said}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A file of passwords with the user's alone; says where it would not be heeded.
+fn write_shadow(folder: &Path, user: &str) -> bool {
+    let mut mounts = Command::new("unshare");
+    mounts.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/shadow"#]);
+    let shadow = folder.join("shadow");
+    let hash = run_tool(folder, "openssl", &["passwd", "-6", PASSWORD]);
+    let line = format!("{user}:{}:19000:0:99999:7:::\n", hash.trim());
+    fs::write(&shadow, line).expect("written");
+    let mounted = mounts.arg(&shadow).output();
+    if mounted.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    assert!(
+        std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
+        "no other file of passwords can be mounted, and SCELLE_REQUIRE_TOOLS is set"
+    );
+    eprintln!("SKIPPED, this user can't mount: a login with a password");
+    false
+}
+
+fn write_config(folder: &Path, config: &Path, port: u16, options: SshOptions) {
     let at = |name: &str| folder.join(name).display().to_string();
     let mut text = format!(
         "Port {port}\nListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\n\
-         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-         AuthorizedKeysFile {}\nSubsystem sftp internal-sftp\nMaxStartups 100\n",
+         KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n\
+         AuthorizedKeysFile {}\n",
         at("allowed")
     );
+    text.push_str(match options.takes_password {
+        true => "PasswordAuthentication yes\nPubkeyAuthentication no\n",
+        false => "PasswordAuthentication no\n",
+    });
+    text.push_str("Subsystem sftp internal-sftp");
+    if !options.denies.is_empty() {
+        text.push_str(&format!(" -P {}", options.denies));
+    }
+    text.push('\n');
     for kind in KINDS {
         text.push_str(&format!("HostKey {}\n", at(&format!("host-{kind}"))));
     }

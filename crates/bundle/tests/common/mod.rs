@@ -14,6 +14,7 @@ use scelle_bundle::{
 use scelle_event::{EvidencePath, UtcNanos};
 use scelle_evidence::{Attributes, Details, Entry, EntryKind, FileId, NamedTimes, Times};
 use scelle_formats::{Bytes, RangeKind, ReadAt, ReadError};
+pub(crate) use scelle_testkit::Random;
 
 /// 2026-01-01, the date of the plan.
 pub(crate) const PLAN_DATE: u32 = 1_767_225_600;
@@ -256,23 +257,6 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
-}
-
-/// SplitMix64.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
 }
 
 /// A stream that is made when it is collected.

@@ -26,6 +26,7 @@ pub(super) struct Away<'a> {
     args: &'a AwayArgs,
     receipt: PathBuf,
     fallback: Option<PathBuf>,
+    is_encrypted: bool,
     force: bool,
 }
 
@@ -50,6 +51,7 @@ impl<'a> Away<'a> {
             fallback: args.fallback.as_deref().map(|path| rest_path(path, name)),
             address,
             args,
+            is_encrypted,
             force,
         })
     }
@@ -70,6 +72,7 @@ impl<'a> Away<'a> {
             sizes: delivery.sizes(),
             retry: delivery.retry(terminal),
             fallback: self.fallback.clone(),
+            is_encrypted: self.is_encrypted,
         };
         Ok(Outgoing(Delivery::begin(store, options)?))
     }
@@ -195,7 +198,8 @@ impl<'a> Away<'a> {
         }
         terminal.warn(format!(
             "not delivered: {}. The store has the first {} of the bundle, which are of no use alone, \
-             nor is the rest, {} in {}. Go on with: deliver {}  (to {})",
+             nor is the rest, {} in {}. Go on with: deliver {}  (to {}, with the options of delivery that \
+             this run had)",
             rest.why,
             show_size(rest.from),
             show_size(rest.bytes),

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use scelle::{bundle::grouped, engine::Progress};
-use scelle_deliver::{Address, FileOptions, Root, deliver_file, rest_address};
+use scelle_deliver::{Address, FileOptions, Root, deliver_file, rest_of};
 use serde_json::json;
 
 use crate::{
@@ -27,7 +27,7 @@ Examples:
   deliver case.scelle.zip.pgp.rest                 what `collect --fallback` kept
 
 Where the line is cut, the piece is sent again; where the program is, the same command goes on:
-NAME.delivery says how far it came. The receipt says what the store confirmed. Nothing is removed
+NAME.delivery says how far it came, and where: a delivery goes on nowhere else. The receipt says what the store confirmed. Nothing is removed
 but NAME.delivery.
 Exit status: 0 delivered; 2 not done.")]
 pub struct Args {
@@ -42,6 +42,10 @@ pub struct Args {
     /// Replace what the store has of that name, and an older receipt
     #[arg(long)]
     force: bool,
+    /// Go on with a delivery at another endpoint or host than it was begun at: it is the same store
+    /// under another name
+    #[arg(long)]
+    moved: bool,
     #[command(flatten)]
     delivery: DeliveryArgs,
 }
@@ -52,9 +56,11 @@ pub struct Args {
 /// Where it could not be delivered; the message says why and what to do.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let path = &args.bundle;
-    let rest_of = rest_address(path)?;
-    let (address, root) = match &rest_of {
-        Some(address) => (args.to.as_deref().unwrap_or(address).parse()?, None),
+    let (address, root) = match rest_of(path)? {
+        Some(rest) => {
+            args.delivery.check_clear(rest.is_encrypted)?;
+            (args.to.as_ref().unwrap_or(&rest.to).parse()?, None)
+        }
         None => (args.address()?, args.root()?),
     };
     let receipt_path = args.delivery.receipt_path(path);
@@ -64,6 +70,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         sizes: args.delivery.sizes(),
         retry: args.delivery.retry(terminal),
         root,
+        moved: args.moved,
     };
     let size = fs::metadata(path)
         .with_context(|| format!("reading {}", path.display()))?

@@ -14,7 +14,7 @@ use crate::{
     AwayArgs, Exit, Terminal, Tone,
     collected::tell,
     delivery::address,
-    names::{bundle_name, executable_folder, file_name},
+    names::{bundle_name, executable_folder, file_name, plain_name},
     output::{refuse_existing, refuse_on_source},
 };
 
@@ -42,7 +42,11 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     let plan = &prepared.plan;
     let tlp = plan.label()?;
     let (key, said) = prepared.begin()?;
-    let name = format!("{}-run-{}", plain(&plan.case), said.deployment.run);
+    let name = format!(
+        "{}-run-{}",
+        plain_name(&plan.case, "", 60, "case"),
+        said.deployment.run
+    );
     let is_encrypted = !plan.recipients.is_empty();
     let file = file_name(&name, is_encrypted);
     let away = match address(args.out.as_deref())? {
@@ -174,21 +178,4 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
             Timestamp::now()
         ));
     }
-}
-
-/// A case's name as a part of a bundle's.
-pub(crate) fn plain(text: &str) -> String {
-    let plain: String = text
-        .chars()
-        .take(60)
-        .map(|one| {
-            if one.is_ascii_alphanumeric() {
-                one
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let plain = plain.trim_matches('-');
-    if plain.is_empty() { "case" } else { plain }.to_owned()
 }

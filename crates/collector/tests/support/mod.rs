@@ -10,6 +10,7 @@ use std::{
 };
 
 use scelle::{DecryptKey, ReadKey, Recipient};
+pub(crate) use scelle_testkit::Random;
 use scelle_testkit::ReaderKey;
 
 pub(crate) struct Scene {
@@ -126,18 +127,4 @@ pub(crate) fn beside(bundle: &Path, ending: &str) -> PathBuf {
     let mut name = bundle.as_os_str().to_owned();
     name.push(ending);
     name.into()
-}
-
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// From 0 to 1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) as f64 / u64::MAX as f64
-    }
 }

@@ -9,22 +9,20 @@
 //!   `HeadObject`; "Checking object integrity": of objects that are not encrypted with other keys
 //!   than the store's own, a part's ETag is its MD5, and the object's that of all parts' MD5s.
 
+mod agent;
 mod answer;
+mod options;
 mod sign;
 
-use std::{env, fs, path::PathBuf, time::Duration};
-
+use agent::{agent, passing, split_endpoint};
 use answer::{Answer, element};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use md5::Md5;
+pub use options::{Credentials, S3Options};
 use sha2::{Digest as _, Sha256};
 use sign::{Signing, encode};
-use ureq::{
-    Agent, http,
-    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
-};
-use zeroize::Zeroizing;
+use ureq::{Agent, http};
 
 use crate::{Address, Begun, Confirmation, Error, Failure, Piece, SentPiece, Store, transfer::hex};
 
@@ -32,66 +30,13 @@ use crate::{Address, Begun, Confirmation, Error, Failure, Piece, SentPiece, Stor
 const MOST_PARTS: u32 = 10_000;
 /// An answer is a few hundred bytes.
 const ANSWER_LIMIT: u64 = 1 << 16;
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a line may be still. A store that joins thousands of parts takes its time to answer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
-const READ_PATIENCE: Duration = Duration::from_secs(300);
-
-/// Who the sender is.
-#[derive(Clone)]
-pub struct Credentials {
-    access: String,
-    secret: Zeroizing<String>,
-    token: Option<Zeroizing<String>>,
-}
-
-impl Credentials {
-    /// An access key, its secret, and the token of a session.
-    pub fn new(access: &str, secret: &str, token: Option<&str>) -> Self {
-        Self {
-            access: access.to_owned(),
-            secret: Zeroizing::new(secret.to_owned()),
-            token: token.map(|token| Zeroizing::new(token.to_owned())),
-        }
-    }
-
-    /// Those of the environment, under the names that AWS's own tools use.
-    ///
-    /// # Errors
-    /// Where there are none.
-    pub fn from_environment() -> Result<Self, Error> {
-        let get = |name: &str| variable(&[name]);
-        let (Some(access), Some(secret)) = (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"))
-        else {
-            return Err(Error::Setup(
-                "no credentials for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                 (and AWS_SESSION_TOKEN, where there is one)"
-                    .into(),
-            ));
-        };
-        let token = get("AWS_SESSION_TOKEN");
-        Ok(Self::new(&access, &secret, token.as_deref()))
-    }
-}
-
-/// How a store is reached.
-#[derive(Clone, Debug, Default)]
-pub struct S3Options {
-    /// Its address; else that of `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, or AWS itself.
-    pub endpoint: Option<String>,
-    /// The bucket's region; else that of `AWS_REGION`, `AWS_DEFAULT_REGION`, or `us-east-1`.
-    pub region: Option<String>,
-    /// A file of certificates that may vouch for it, in PEM; else that of `AWS_CA_BUNDLE`, or those
-    /// that Mozilla trusts.
-    pub authorities: Option<PathBuf>,
-    /// Whether an object of that name may be replaced.
-    pub replace: bool,
-}
 
 /// One object of an S3-compatible store.
 pub struct S3 {
     agent: Agent,
     address: Address,
+    /// `https://HOST[:PORT]`, and the path behind it that all objects have.
+    endpoint: String,
     /// `https://HOST[:PORT]`
     origin: String,
     host: String,
@@ -125,18 +70,15 @@ impl S3 {
                 "{address} names no object: write s3://BUCKET/KEY"
             )));
         }
-        let region = options
-            .region
-            .or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))
-            .unwrap_or_else(|| "us-east-1".into());
-        let endpoint = options
-            .endpoint
-            .or_else(|| variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
+        let agent = agent(&options)?;
+        let region = options.region.unwrap_or_else(|| "us-east-1".into());
         let mut path = format!("/{bucket}/{key}");
-        let origin = match endpoint {
-            Some(endpoint) => {
-                let (origin, prefix) = split_endpoint(&endpoint)?;
+        let mut endpoint = None;
+        let origin = match options.endpoint {
+            Some(named) => {
+                let (origin, prefix) = split_endpoint(&named)?;
                 path.insert_str(0, &prefix);
+                endpoint = Some(format!("{origin}{prefix}"));
                 origin
             }
             // A name with dots fits no wildcard certificate.
@@ -150,13 +92,11 @@ impl S3 {
             .split_once("://")
             .map_or(&*origin, |(_, host)| host)
             .to_owned();
-        let authorities = options
-            .authorities
-            .or_else(|| variable(&["AWS_CA_BUNDLE"]).map(PathBuf::from));
         Ok(Self {
-            agent: agent(authorities)?,
+            agent,
             path: encode(&path, true),
             address,
+            endpoint: endpoint.unwrap_or_else(|| origin.clone()),
             origin,
             host,
             region,
@@ -195,7 +135,7 @@ impl S3 {
         headers.push(("x-amz-content-sha256", asked.sha256.clone()));
         headers.push(("x-amz-date", time.clone()));
         if let Some(token) = &self.credentials.token {
-            headers.push(("x-amz-security-token", token.to_string()));
+            headers.push(("x-amz-security-token", token.show().to_owned()));
         }
         headers.sort();
         let signing = Signing {
@@ -227,15 +167,17 @@ impl S3 {
         self.ask(&Asked::new("HEAD", &[], None))
     }
 
-    /// The upload is unknown to the store: it was completed and the answer was cut off, or it was forgotten.
+    /// The upload is unknown to the store: it was completed and the answer was cut off, or it was forgotten. Only
+    /// the ETag of what lies there tells: an older object may have the same size.
     fn was_it_completed(&mut self, sent: &[SentPiece], error: Error) -> Result<Answer, Failure> {
         let bytes: u64 = sent.iter().map(|piece| piece.bytes).sum();
-        let is_it = |found: &Answer, was_completed: bool| {
-            let by_etag = expected_etag(sent).map(|etag| found.etag.as_ref() == Some(&etag));
-            found.length == Some(bytes) && by_etag.unwrap_or(was_completed)
-        };
+        let expected = expected_etag(sent);
         match self.look() {
-            Ok(found) if is_it(&found, self.was_completed) => return Ok(found),
+            Ok(found)
+                if found.length == Some(bytes) && expected.is_some() && found.etag == expected =>
+            {
+                return Ok(found);
+            }
             Err(Failure::Passing(why)) => return Err(Failure::Passing(why)),
             Ok(_) | Err(Failure::Final(_)) => {}
         }
@@ -246,8 +188,8 @@ impl S3 {
             store: self.name(),
             why: format!(
                 "the line was cut while it made the object of its parts, and now it does not know the upload \
-                 ({error}): the object is probably there, but it did not confirm it, and these credentials \
-                 can't look"
+                 ({error}): the object may be there, but it did not confirm it, and what these credentials \
+                 can see does not prove it"
             ),
         }
         .into())
@@ -260,7 +202,7 @@ impl Store for S3 {
     }
 
     fn endpoint(&self) -> String {
-        self.origin.clone()
+        self.endpoint.clone()
     }
 
     fn most_pieces(&self) -> u32 {
@@ -353,57 +295,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn agent(authorities: Option<PathBuf>) -> Result<Agent, Error> {
-    let mut tls = TlsConfig::builder();
-    if let Some(path) = authorities {
-        let text = fs::read(&path).map_err(Error::local("reading the certificates", &path))?;
-        let mut certificates = Vec::new();
-        for item in parse_pem(&text) {
-            if let Ok(PemItem::Certificate(certificate)) = item {
-                certificates.push(certificate);
-            }
-        }
-        if certificates.is_empty() {
-            return Err(Error::Setup(format!(
-                "{} holds no certificate in PEM",
-                path.display()
-            )));
-        }
-        tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
-    }
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .tls_config(tls.build())
-        .timeout_connect(Some(CONNECT_PATIENCE))
-        .timeout_resolve(Some(CONNECT_PATIENCE))
-        .timeout_per_write(Some(WRITE_PATIENCE))
-        .timeout_per_read(Some(READ_PATIENCE))
-        .timeout_recv_response(Some(READ_PATIENCE))
-        .timeout_recv_body(Some(READ_PATIENCE))
-        .build();
-    Ok(config.into())
-}
-
-/// `https://HOST[:PORT]` and the path behind it, without its last `/`.
-fn split_endpoint(endpoint: &str) -> Result<(String, String), Error> {
-    let rest = ["https://", "http://"]
-        .iter()
-        .find_map(|scheme| endpoint.strip_prefix(scheme));
-    let is_sound = rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['@', '?', '#', ' '])
-    });
-    if !is_sound {
-        return Err(Error::Setup(format!(
-            "{endpoint:?} is no endpoint: write https://HOST[:PORT]"
-        )));
-    }
-    let scheme_bytes = endpoint.len() - rest.unwrap_or_default().len();
-    let path_at = endpoint[scheme_bytes..].find('/');
-    let (origin, path) = endpoint.split_at(path_at.map_or(endpoint.len(), |at| scheme_bytes + at));
-    Ok((origin.to_owned(), path.trim_end_matches('/').to_owned()))
-}
-
 fn read(mut response: http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let header = |name: &str| {
         let value = response.headers().get(name)?;
@@ -421,23 +312,6 @@ fn read(mut response: http::Response<ureq::Body>) -> Result<Answer, ureq::Error>
     let body = response.body_mut().with_config().limit(ANSWER_LIMIT);
     answer.body = String::from_utf8_lossy(&body.read_to_vec()?).into_owned();
     Ok(answer)
-}
-
-/// What went wrong on the line. A certificate that nobody vouches for won't be another one soon.
-fn passing(error: &ureq::Error) -> Failure {
-    match error {
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::Pem(_) => {
-            Failure::Final(Error::Setup(format!(
-                "the store does not prove who it is: {error}; its certificate must be vouched for by an \
-                 authority that Mozilla trusts, or one of the file that AWS_CA_BUNDLE names, by the \
-                 clock of this host"
-            )))
-        }
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
-            Failure::Final(Error::Setup(format!("the store can't be asked: {error}")))
-        }
-        _ => Failure::Passing(error.to_string()),
-    }
 }
 
 /// How far the store's clock is ahead.
@@ -513,38 +387,9 @@ fn confirmation(answer: &Answer, sent: &[SentPiece]) -> Confirmation {
     }
 }
 
-/// The first of these environment variables that is set.
-fn variable(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints() {
-        let split = |text| split_endpoint(text).expect("sound");
-        assert_eq!(
-            split("http://127.0.0.1:9000/"),
-            ("http://127.0.0.1:9000".into(), String::new())
-        );
-        assert_eq!(
-            split("https://store.example.org/s3/"),
-            ("https://store.example.org".into(), "/s3".into())
-        );
-        for wrong in [
-            "store.example.org",
-            "ftp://x",
-            "https://",
-            "https://u:p@x",
-            "https:///x",
-        ] {
-            split_endpoint(wrong).expect_err(wrong);
-        }
-    }
 
     #[test]
     fn etags_of_parts() {

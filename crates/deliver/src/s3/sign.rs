@@ -48,7 +48,7 @@ impl Signing<'_> {
         );
         let request = hex(&Sha256::digest(request.as_bytes()));
         let text = format!("{ALGORITHM}\n{}\n{scope}\n{request}", self.time);
-        let secret = format!("AWS4{}", &*self.credentials.secret);
+        let secret = format!("AWS4{}", self.credentials.secret.show());
         let key = [day, self.region, "s3", "aws4_request"]
             .iter()
             .fold(secret.into_bytes(), |key, part| mac(&key, part));

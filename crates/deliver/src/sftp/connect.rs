@@ -1,8 +1,10 @@
 //! Connections: to a server whose key is known, with a login.
 
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,22 +14,17 @@ use russh::{
     client::{self, AuthResult, Handle, Handler},
     keys::{
         Algorithm, EcdsaCurve, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
-        PublicKeyOrCertificate, known_hosts::known_host_keys_path, load_secret_key,
+        PublicKeyOrCertificate, load_secret_key,
     },
 };
 use tokio::{net::TcpStream, time::timeout};
-use zeroize::Zeroizing;
 
-use crate::{Error, Failure};
+use super::{SftpOptions, known_hosts::Listed};
+use crate::{Error, Failure, Secret};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// A line on which nothing is heard for so long is asked; three times, and it counts as cut.
 const STILL: Duration = Duration::from_secs(20);
-
-/// The password of a login, in the environment.
-pub(crate) const PASSWORD: &str = "SCELLE_SFTP_PASSWORD";
-/// The password of the file of a key.
-pub(crate) const KEY_PASSWORD: &str = "SCELLE_SSH_KEY_PASSWORD";
 
 /// What a server must show to be believed.
 pub(super) enum Known {
@@ -38,7 +35,7 @@ pub(super) enum Known {
 }
 
 impl Known {
-    /// What was said on the command line, or stands in a file of known hosts: one that is not there
+    /// What was said outright, or stands in a file of known hosts: one that is not there
     /// knows nobody, and nobody is taken for known the first time.
     pub(super) fn new(
         host: &str,
@@ -56,22 +53,25 @@ impl Known {
             }
             return Ok(Self::Fingerprints(fingerprints.to_vec()));
         }
-        let path = known_hosts.map(Path::to_owned).or_else(usual_known_hosts);
-        let keys = match &path {
+        let listed = match known_hosts {
             Some(path) => listed(host, port, path)?,
-            None => Vec::new(),
+            None => Listed::default(),
         };
-        if keys.is_empty() {
-            return Err(Error::Setup(format!(
-                "nobody says what key {host} has: name its fingerprint with --host-key SHA256:…, or a \
-                 file that lists it with --known-hosts{}; ask whoever runs the server, over another way",
-                path.map_or_else(String::new, |path| format!(
-                    " ({} does not)",
-                    path.display()
-                ))
-            )));
+        if !listed.keys.is_empty() {
+            return Ok(Self::Keys(listed.keys));
         }
-        Ok(Self::Keys(keys))
+        let why = if listed.has_revoked {
+            "marks its key as revoked"
+        } else if listed.has_authority {
+            "names an authority for it, which is not followed here"
+        } else {
+            "does not"
+        };
+        Err(Error::Setup(format!(
+            "nobody says what key {host} has: name its fingerprint with --host-key SHA256:…, or a \
+             file that lists it with --known-hosts{}; ask whoever runs the server, over another way",
+            known_hosts.map_or_else(String::new, |path| format!(" ({} {why})", path.display()))
+        )))
     }
 
     fn has(&self, key: &PublicKey) -> bool {
@@ -108,30 +108,13 @@ impl Known {
     }
 }
 
-/// The keys of a host in a file of known hosts; one that is marked as revoked is in no one's favour.
-fn listed(host: &str, port: u16, path: &Path) -> Result<Vec<PublicKey>, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::local("reading the known hosts", path)(error)),
-    };
-    let keys = known_host_keys_path(host, port, path)
-        .map_err(|error| Error::Setup(format!("the known hosts {}: {error}", path.display())))?;
-    let revoked: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("@revoked "))
-        .collect();
-    let is_revoked = |key: &PublicKey| {
-        let encoded = key.to_openssh().unwrap_or_default();
-        let encoded = encoded.split(' ').nth(1).unwrap_or(&encoded).to_owned();
-        revoked.iter().any(|line| line.contains(&encoded))
-    };
-    let keys = keys.into_iter().map(|(_, key)| key);
-    Ok(keys.filter(|key| !is_revoked(key)).collect())
-}
-
-fn usual_known_hosts() -> Option<PathBuf> {
-    Some(env::home_dir()?.join(".ssh").join("known_hosts"))
+/// What a file of known hosts says of a host; nothing, where there is none.
+fn listed(host: &str, port: u16, path: &Path) -> Result<Listed, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Listed::read(&text, host, port)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Listed::default()),
+        Err(error) => Err(Error::local("reading the known hosts", path)(error)),
+    }
 }
 
 fn fingerprint(key: &PublicKey) -> String {
@@ -142,41 +125,40 @@ fn fingerprint(key: &PublicKey) -> String {
 #[derive(Clone)]
 pub(super) enum Login {
     Key(Arc<PrivateKey>),
-    Password(Zeroizing<String>),
+    Password(Secret),
+    /// ssh-agent, at its socket.
     #[cfg(unix)]
-    Agent,
+    Agent(PathBuf),
 }
 
 impl Login {
-    /// With the key in a file, else the password in the environment, else ssh-agent.
-    pub(super) fn new(key: Option<&Path>) -> Result<Self, Error> {
-        if let Some(path) = key {
-            let password = variable(KEY_PASSWORD);
-            let key = load_secret_key(path, password.as_ref().map(|one| one.as_str()));
-            return key.map(|key| Self::Key(Arc::new(key))).map_err(|error| {
-                Error::Setup(format!(
-                    "the key {}: {error}; its password, if it has one, is read from {KEY_PASSWORD}",
-                    path.display()
-                ))
-            });
+    /// With the key in a file, else the password, else ssh-agent.
+    pub(super) fn new(options: &SftpOptions) -> Result<Self, Error> {
+        if let Some(path) = &options.key {
+            let password = options.key_password.as_ref().map(Secret::show);
+            return load_secret_key(path, password)
+                .map(|key| Self::Key(Arc::new(key)))
+                .map_err(|error| {
+                    Error::Setup(format!(
+                        "the key {}: {error}; its password, if it has one, is read from {}",
+                        path.display(),
+                        SftpOptions::KEY_PASSWORD
+                    ))
+                });
         }
-        if let Some(password) = variable(PASSWORD) {
-            return Ok(Self::Password(password));
+        if let Some(password) = &options.password {
+            return Ok(Self::Password(password.clone()));
         }
         #[cfg(unix)]
-        if variable("SSH_AUTH_SOCK").is_some() {
-            return Ok(Self::Agent);
+        if let Some(socket) = &options.agent {
+            return Ok(Self::Agent(socket.clone()));
         }
         Err(Error::Setup(format!(
-            "nothing to log in with: name a key with --ssh-key, set {PASSWORD}, or let ssh-agent \
-             hold the key"
+            "nothing to log in with: name a key with --ssh-key, set {}, or let ssh-agent \
+             hold the key",
+            SftpOptions::PASSWORD
         )))
     }
-}
-
-fn variable(name: &str) -> Option<Zeroizing<String>> {
-    let value = env::var(name).ok().filter(|value| !value.is_empty());
-    value.map(Zeroizing::new)
 }
 
 /// Believes a server by its key alone.
@@ -275,11 +257,11 @@ impl Line {
                 handle.authenticate_publickey(&self.user, key).await
             }
             Login::Password(password) => {
-                let password = password.to_string();
+                let password = password.show().to_owned();
                 handle.authenticate_password(&self.user, password).await
             }
             #[cfg(unix)]
-            Login::Agent => return self.log_in_by_agent(handle).await,
+            Login::Agent(socket) => return self.log_in_by_agent(handle, socket).await,
         };
         match answer.map_err(passing)? {
             AuthResult::Success => Ok(()),
@@ -307,11 +289,15 @@ impl Line {
     }
 
     #[cfg(unix)]
-    async fn log_in_by_agent(&self, handle: &mut Handle<Checking>) -> Result<(), Failure> {
+    async fn log_in_by_agent(
+        &self,
+        handle: &mut Handle<Checking>,
+        socket: &Path,
+    ) -> Result<(), Failure> {
         use russh::keys::agent::{AgentIdentity, client::AgentClient};
         let trouble =
             |error: &dyn std::fmt::Display| Failure::Passing(format!("ssh-agent: {error}"));
-        let mut agent = AgentClient::connect_env()
+        let mut agent = AgentClient::connect_uds(socket)
             .await
             .map_err(|error| trouble(&error))?;
         let known = agent

@@ -1,19 +1,17 @@
 //! Numbers that are the same for the same seed, on any machine.
 
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-pub(crate) struct Seeded(u64);
+use scelle_testkit::Random;
+
+/// What a bench draws.
+pub(crate) struct Seeded(Random);
 
 impl Seeded {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
+        self.0.next()
     }
 
     /// A number below `end`.
@@ -36,12 +34,7 @@ impl Seeded {
     }
 
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(length + 8);
-        while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(length);
-        bytes
+        self.0.bytes(length)
     }
 
     /// Near a normal distribution of mean 0 and deviation 1: twelve dice.

@@ -1,0 +1,96 @@
+//! How a store is reached, and who the sender is.
+
+use std::{env, path::PathBuf};
+
+use crate::{Error, Secret};
+
+/// Who the sender is.
+#[derive(Clone)]
+pub struct Credentials {
+    pub(super) access: String,
+    pub(super) secret: Secret,
+    pub(super) token: Option<Secret>,
+}
+
+impl Credentials {
+    /// An access key, its secret, and the token of a session.
+    pub fn new(access: &str, secret: &str, token: Option<&str>) -> Self {
+        Self {
+            access: access.to_owned(),
+            secret: Secret::new(secret),
+            token: token.map(Secret::new),
+        }
+    }
+
+    /// Those of the environment, under the names that AWS's own tools use.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn from_environment() -> Result<Self, Error> {
+        let access = variable(&["AWS_ACCESS_KEY_ID"]);
+        let secret = Secret::from_environment("AWS_SECRET_ACCESS_KEY");
+        let (Some(access), Some(secret)) = (access, secret) else {
+            return Err(Error::Setup(
+                "no credentials for the store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+                 (and AWS_SESSION_TOKEN, where there is one)"
+                    .into(),
+            ));
+        };
+        Ok(Self {
+            access,
+            secret,
+            token: Secret::from_environment("AWS_SESSION_TOKEN"),
+        })
+    }
+}
+
+/// How a store is reached. Nothing of it is taken from the environment, save by
+/// [`or_environment`](Self::or_environment).
+#[derive(Clone, Debug, Default)]
+pub struct S3Options {
+    /// Its address; else that of AWS.
+    pub endpoint: Option<String>,
+    /// The bucket's region; else `us-east-1`.
+    pub region: Option<String>,
+    /// A file of certificates that may vouch for it, in PEM; else those that Mozilla trusts.
+    pub authorities: Option<PathBuf>,
+    /// The HTTP proxy that is gone through, `http://HOST[:PORT]`; else none: whoever owns the host may have
+    /// set one in its environment.
+    pub proxy: Option<String>,
+    /// What the proxy knows the sender by, `USER:PASSWORD`.
+    pub proxy_login: Option<Secret>,
+    /// Whether an object of that name may be replaced.
+    pub replace: bool,
+}
+
+impl S3Options {
+    /// The name of the variable for [`proxy_login`](Self::proxy_login).
+    pub const PROXY_LOGIN: &str = "SCELLE_PROXY_LOGIN";
+
+    /// The same, with what it does not say taken from the environment, under the names that AWS's own tools use:
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_CA_BUNDLE`; and
+    /// the proxy's login from [`PROXY_LOGIN`](Self::PROXY_LOGIN). A proxy is not taken from there.
+    #[must_use]
+    pub fn or_environment(mut self) -> Self {
+        self.endpoint = self
+            .endpoint
+            .or_else(|| variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
+        self.region = self
+            .region
+            .or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        self.authorities = self
+            .authorities
+            .or_else(|| variable(&["AWS_CA_BUNDLE"]).map(PathBuf::from));
+        self.proxy_login = self
+            .proxy_login
+            .or_else(|| Secret::from_environment(Self::PROXY_LOGIN));
+        self
+    }
+}
+
+/// The first of these environment variables that is set.
+fn variable(names: &[&str]) -> Option<String> {
+    names
+        .iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
