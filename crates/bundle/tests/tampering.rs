@@ -5,8 +5,8 @@ mod forge;
 
 use common::{Item, Random, item, noise, options, write_with};
 use forge::{
-    BYTE_KINDS, Named, PART_KINDS, change_bytes, change_parts, change_throughout, forge, pack,
-    unpack,
+    BYTE_KINDS, Named, PART_KINDS, change_bytes, change_label, change_parts, change_throughout,
+    forge, pack, unpack,
 };
 use rayon::prelude::*;
 use scelle_bundle::{Certificate, SealKey, Verdict, Verification, VerifyOptions, verify};
@@ -100,7 +100,7 @@ fn a_thousand_mutations_are_found() {
     let mut kinds: Vec<(Hand, &str)> = BYTE_KINDS.map(|kind| (Hand::Byte, kind)).to_vec();
     kinds.extend(PART_KINDS.map(|kind| (Hand::Tool, kind)));
     kinds.extend(PART_KINDS[1..].iter().map(|kind| (Hand::Forger, *kind)));
-    kinds.push((Hand::Thorough, "change"));
+    kinds.extend([(Hand::Thorough, "change"), (Hand::Thorough, "label")]);
     kinds.extend([(Hand::Sealer, "same"), (Hand::Sealer, "change")]);
 
     let mutate = |hand: Hand, kind: &str, random: &mut Random| {
@@ -117,7 +117,13 @@ fn a_thousand_mutations_are_found() {
                 Some((forge(&parts), named))
             }
             Hand::Thorough => {
-                let named = change_throughout(&mut parts, random)?;
+                let named = match kind {
+                    "label" => {
+                        let to = ["TLP:CLEAR", "TLP:GREEN", "TLP:AMBER+STRICT"][random.below(3)];
+                        change_label(&mut parts, "TLP:AMBER", to, random)?
+                    }
+                    _ => change_throughout(&mut parts, random)?,
+                };
                 Some((forge(&parts), named))
             }
             Hand::Sealer => {

@@ -1,107 +1,14 @@
 //! Proofs of single rows: what they show, and that nothing else passes for one.
 
-#[path = "../../bundle/src/proof/file.rs"]
-#[allow(dead_code, reason = "it is the bundle's own")]
-mod file;
-
-use std::{fs, path::Path, path::PathBuf};
+mod support;
 
 use scelle::{
-    Destination, Order, ProveError, RowAt, Verdict, VerifyOptions,
-    artefacts::{Artefact, by_id},
-    engine::{Plan, Profile, Progress, profile::Limits},
+    ProveError, RowAt, Verdict, VerifyOptions,
+    engine::Progress,
     event::{Label, Lowered, Tlp},
-    timeline::{Format, Options, Output},
 };
 use serde_json::Value;
-
-const LOG: &str = "folder/Windows/System32/winevt/Logs/Security.evtx";
-
-struct Case {
-    folder: tempfile::TempDir,
-    bundle: PathBuf,
-    root: String,
-    rows: Vec<String>,
-}
-
-/// A bundle of an event log, a deleted file's record and many small files; and its timeline.
-fn case(name: &str, small_files: usize) -> Case {
-    let folder = tempfile::tempdir().expect("a folder");
-    let source = folder.path().join("source");
-    let put = |path: &str, bytes: &[u8]| {
-        let path = source.join(path);
-        fs::create_dir_all(path.parent().expect("below")).expect("a folder");
-        fs::write(path, bytes).expect("a file");
-    };
-    let sample = |path: &str| {
-        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
-        fs::read(testdata.join(path)).expect("a sample")
-    };
-    put(
-        LOG.trim_start_matches("folder/"),
-        &sample("windows.evtx/Security.evtx.in"),
-    );
-    put("$Recycle.Bin/S-1-5-21-1/$IABCDEF.txt", &recycled());
-    for number in 0..small_files {
-        put(
-            &format!("small/{number:06}.txt"),
-            number.to_string().as_bytes(),
-        );
-    }
-    let source = scelle::open(&source).expect("a source");
-    let progress = Progress::default();
-    let profile = Profile::load("everything").expect("built in");
-    let plan = Plan::new(source.evidence(), profile, Limits::default(), &progress);
-    let bundle = folder.path().join(format!("{name}.scelle.zip"));
-    let destination = Destination::File {
-        path: bundle.clone(),
-        force: false,
-    };
-    let order = Order::new(name, Tlp::Amber, "source");
-    let collected = scelle::collect(&source, &plan, order, destination, &progress).expect("sealed");
-    let sealed = [scelle::open(&bundle).expect("a bundle")];
-    let artefacts: Vec<&'static dyn Artefact> = ["windows.evtx", "windows.recycle-bin"]
-        .into_iter()
-        .filter_map(by_id)
-        .collect();
-    let mut lines = Vec::new();
-    let output = Output {
-        format: Format::Jsonl,
-        rows: Box::new(&mut lines),
-        warnings: Box::new(std::io::sink()),
-    };
-    scelle::timeline(
-        &sealed,
-        &artefacts,
-        Options::default(),
-        vec![output],
-        &progress,
-    )
-    .expect("a timeline");
-    let rows = String::from_utf8(lines).expect("text");
-    Case {
-        bundle,
-        root: collected.root,
-        rows: rows.lines().map(str::to_owned).collect(),
-        folder,
-    }
-}
-
-/// A Recycle Bin index file of Windows 10.
-fn recycled() -> Vec<u8> {
-    let units: Vec<u16> = "C:\\a.txt".encode_utf16().chain([0]).collect();
-    let mut bytes = 2u64.to_le_bytes().to_vec();
-    bytes.extend(99u64.to_le_bytes());
-    bytes.extend(132_000_000_000_000_000u64.to_le_bytes());
-    bytes.extend((units.len() as u32).to_le_bytes());
-    bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
-    bytes
-}
-
-fn prove(case: &Case, row: &str) -> Vec<u8> {
-    let at: RowAt = serde_json::from_str(row).expect("a row");
-    scelle::prove(&case.bundle, None, &at, &Tlp::Amber.into()).expect("a proof")
-}
+use support::{Case, case, file, parts, prove, whole};
 
 fn by_root(case: &Case) -> VerifyOptions {
     VerifyOptions {
@@ -225,24 +132,6 @@ fn changed_bytes_prove_nothing() {
     }
 }
 
-/// The parts of a proof without its sums.
-fn parts(proof: &[u8]) -> Vec<file::Part> {
-    let mut parts = file::read(proof).expect("own form");
-    parts.pop();
-    parts
-}
-
-/// A file in the one form, with sums that fit.
-fn whole(mut parts: Vec<file::Part>) -> Vec<u8> {
-    let lines = parts.iter().map(|(name, bytes)| {
-        let hash = blake3::hash(bytes);
-        format!("{hash}  {name}\n")
-    });
-    let sums = lines.collect::<String>().into_bytes();
-    parts.push(("b3sums.txt".to_owned(), sums));
-    file::write(&parts)
-}
-
 fn change_bytes(bytes: &mut Vec<u8>, random: &mut Random) {
     let at = random.below(bytes.len());
     match random.below(4) {
@@ -292,7 +181,7 @@ fn change_json(value: &mut Value, random: &mut Random) {
 #[test]
 fn forged_parts_prove_nothing_else() {
     let case = case("forged", 20);
-    let other = self::case("other", 7);
+    let other = support::case("other", 7);
     let options = by_root(&case);
     let row = &case.rows[0];
     let proof = prove(&case, row);

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{Cursor, Read as _, Write as _},
+    ops::Range,
 };
 
 use crate::common::Random;
@@ -57,6 +58,13 @@ impl Part {
         let was_stored = std::mem::replace(&mut self.is_stored, false);
         self.pack();
         was_stored
+    }
+
+    fn replace(&mut self, plain: Vec<u8>) {
+        if plain != self.plain {
+            self.plain = plain;
+            self.pack();
+        }
     }
 
     fn pack(&mut self) {
@@ -242,12 +250,26 @@ pub(crate) fn change_bytes(
 
 /// The member that a byte of the archive belongs to, and where it ends; `None` in the central directory.
 fn member_at(archive: &[u8], at: usize) -> Option<(Part, usize)> {
+    let parts = unpack(archive);
+    let spans = spans(&parts).into_iter();
+    let found = parts.into_iter().zip(spans);
+    let mut found = found.filter(|(_, span)| span.contains(&at));
+    found.next().map(|(part, span)| (part, span.end))
+}
+
+/// Where in the archive each member stands, with its local header.
+pub(crate) fn spans(parts: &[Part]) -> Vec<Range<usize>> {
     const LOCAL_BYTES: usize = 30;
     let mut end = 0;
-    unpack(archive).into_iter().find_map(|part| {
-        end += LOCAL_BYTES + part.name.len() + part.packed.len();
-        (at < end).then_some((part, end))
-    })
+    let lengths = parts
+        .iter()
+        .map(|part| LOCAL_BYTES + part.name.len() + part.packed.len());
+    lengths
+        .map(|length| {
+            end += length;
+            end - length..end
+        })
+        .collect()
 }
 
 /// What [`change_parts`] knows.
@@ -353,23 +375,52 @@ pub(crate) fn change_throughout(parts: &mut [Part], random: &mut Random) -> Opti
     parts[at].plain[place] ^= 1 << random.below(8);
     parts[at].pack();
     let after = hashes(&parts[at].plain);
-    let mut manifest = String::new();
     for part in parts.iter_mut().filter(|part| !part.is_evidence()) {
         let mut text = String::from_utf8(part.plain.clone()).expect("tag files are text");
         for (old, new) in before.iter().zip(&after) {
             text = text.replace(old, new);
         }
-        if part.label() == "tagmanifest-sha256.txt" {
-            text.clone_from(&manifest);
-        }
-        if text.as_bytes() != part.plain {
-            part.plain = text.into_bytes();
-            part.pack();
-        }
-        let [sha256, _] = hashes(&part.plain);
-        manifest.push_str(&format!("{sha256}  {}\n", part.label()));
+        part.replace(text.into_bytes());
     }
+    list_again(parts);
     Some(Named::Any(vec!["signatures/".into()]))
+}
+
+/// Puts another label in the place of one, in one record or in all that bear it, and changes the tag manifest with
+/// it; `None` where this draw changes nothing.
+pub(crate) fn change_label(
+    parts: &mut [Part],
+    from: &str,
+    to: &str,
+    random: &mut Random,
+) -> Option<Named> {
+    let text = |part: &Part| String::from_utf8(part.plain.clone()).expect("tag files are text");
+    let bears = |part: &Part| !part.is_evidence() && text(part).contains(from);
+    let bearing: Vec<usize> = (0..parts.len()).filter(|at| bears(&parts[*at])).collect();
+    let only = (random.below(2) == 0).then(|| bearing[random.below(bearing.len())]);
+    for at in bearing {
+        if only.is_none_or(|only| only == at) {
+            let changed = text(&parts[at]).replace(from, to);
+            parts[at].replace(changed.into_bytes());
+        }
+    }
+    list_again(parts);
+    (from != to).then(|| Named::Any(vec!["signatures/".into()]))
+}
+
+/// Makes the tag manifest fit the tag files.
+fn list_again(parts: &mut [Part]) {
+    let is_manifest = |part: &Part| part.label() == "tagmanifest-sha256.txt";
+    let Some(at) = parts.iter().position(is_manifest) else {
+        return;
+    };
+    let listed = parts[..at].iter().filter(|part| !part.is_evidence());
+    let lines = listed.map(|part| {
+        let sha256 = hex(&scelle_formats::Digests::of(&part.plain).sha256);
+        format!("{sha256}  {}\n", part.label())
+    });
+    let manifest: String = lines.collect();
+    parts[at].replace(manifest.into_bytes());
 }
 
 fn hex(bytes: &[u8]) -> String {
