@@ -8,13 +8,16 @@ use std::{
     process::Command,
 };
 
-use support::{Ran, Reader, collector, files, run, run_scelle, scelle, text};
+use support::{
+    Ran, Reader, collector, data_version, files, recycled, run, run_scelle, scelle, text,
+};
 
 /// Planted in evidence; long enough that no other bytes are it by chance.
-const CANARIES: [&str; 3] = [
+const CANARIES: [&str; 4] = [
     "CANARY-in-a-name-4f1c9a6be2",
     "CANARY-in-a-stream-77d0e5a913",
     "CANARY-deep-in-a-large-file-0b9c",
+    "CANARY-in-a-row-e19d5527ac",
 ];
 
 /// Whether `needle` stands in `bytes`, as it is or in UTF-16.
@@ -24,7 +27,7 @@ fn holds(bytes: &[u8], needle: &str) -> bool {
     found(needle.as_bytes()) || found(&wide)
 }
 
-/// Evidence with canaries in a name, a small file and a large one.
+/// Evidence with canaries in a name, a small file, a large one, and what becomes a row of a timeline.
 fn plant(folder: &Path) {
     fs::create_dir_all(folder.join("logs")).expect("made");
     let mut large = vec![b'.'; 3 << 20];
@@ -34,6 +37,10 @@ fn plant(folder: &Path) {
     fs::write(folder.join("large.bin"), large).expect("written");
     fs::write(folder.join("logs/small.txt"), CANARIES[1]).expect("written");
     fs::write(folder.join(format!("{}.txt", CANARIES[0])), "named").expect("written");
+    let bin = folder.join("$Recycle.Bin/S-1-5-21-1");
+    fs::create_dir_all(&bin).expect("made");
+    let deleted = recycled(&format!("C:\\{}", CANARIES[3]));
+    fs::write(bin.join("$IABCDEF.txt"), deleted).expect("written");
 }
 
 fn collect(command: &mut Command, source: &Path, out: &Path, recipient: &[String]) {
@@ -42,63 +49,49 @@ fn collect(command: &mut Command, source: &Path, out: &Path, recipient: &[String
     command.arg(source).arg("--out").arg(out).args(recipient);
 }
 
-/// Everything that a collection hands to the system is looked at.
+/// Keys of both kinds: of whoever reads SEIPD v1 and of whoever reads v2. None where GnuPG is not installed.
+fn readers(folder: &Path) -> Vec<Reader> {
+    let older = Reader::make(folder);
+    older
+        .map(|older| vec![older, Reader::newer(folder)])
+        .unwrap_or_default()
+}
+
+/// The calls by which bytes leave a process, or might leave it unseen.
 #[cfg(target_os = "linux")]
-#[test]
-fn no_canary_is_written_by_an_encrypted_collection() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let Some(reader) = Reader::make(folder.path()) else {
-        return;
-    };
-    if Command::new("strace").arg("-V").output().is_err() {
-        assert!(
-            std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
-            "strace is not installed"
-        );
-        eprintln!("SKIPPED: strace is not installed, so nothing was traced");
-        return;
-    }
-    let source = folder.path().join("source");
-    plant(&source);
-    let traced = |name: &str, recipient: &[String]| {
-        let (out, log) = (
-            folder.path().join(name),
-            folder.path().join(format!("{name}.log")),
-        );
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-xx", "-s", "8000000", "-o"]);
-        command.arg(&log).args([
-            "-e",
-            "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,\
-             tee,vmsplice,copy_file_range,process_vm_writev,mmap,memfd_create,shmat,io_uring_setup,\
-             io_submit,ftruncate",
-        ]);
-        command.arg(collector().get_program());
-        collect(&mut command, &source, &out, recipient);
-        let ran = ran(command);
-        assert!(matches!(ran.status, 0 | 1), "{}", ran.err);
-        let log = fs::read_to_string(&log).expect("a trace");
-        (log, fs::read(&out).expect("a bundle"))
-    };
-    let hex = |needle: &str| -> String {
-        needle
-            .bytes()
-            .map(|byte| format!("\\x{byte:02x}"))
-            .collect()
-    };
-    let (log, clear) = traced("clear.scelle.zip", &[]);
-    for canary in CANARIES {
-        // The proof that such a trace shows what is written.
-        assert!(log.contains(&hex(canary)), "{canary} is not in the trace");
-        assert!(holds(&clear, canary), "{canary} is not in the bundle");
-    }
-    let (log, sealed) = traced("case.scelle.zip.pgp", &reader.recipient());
+const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,tee,vmsplice,\
+                     copy_file_range,process_vm_writev,mmap,memfd_create,shmat,io_uring_setup,io_submit,ftruncate";
+
+/// Runs a command, and gives all that it handed to the system, in strace's words.
+#[cfg(target_os = "linux")]
+fn trace(folder: &Path, command: &Command) -> String {
+    let log = folder.join("trace.log");
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-xx", "-s", "8000000", "-e", CALLS, "-o"]);
+    traced.arg(&log).arg(command.get_program());
+    traced.args(command.get_args());
+    let ran = ran(traced);
+    assert!(matches!(ran.status, 0 | 1), "{}", ran.err);
+    fs::read_to_string(&log).expect("a trace")
+}
+
+/// A text as strace shows the bytes of it; in UTF-16 too.
+#[cfg(target_os = "linux")]
+fn in_a_trace(text: &str) -> [String; 2] {
+    let show = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let wide = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    [show(text.into()), show(wide)]
+}
+
+/// Refuses a trace in which a canary is handed over, or in which it could have been unseen.
+#[cfg(target_os = "linux")]
+fn check_trace(log: &str) {
     assert!(log.contains("write("), "something was written");
     for line in log.lines() {
-        // Progress names no evidence, and what is mapped to be written is nobody's but ours.
         for canary in CANARIES {
             let shown = line.get(..200).unwrap_or(line);
-            assert!(!line.contains(&hex(canary)), "{canary} in {shown}");
+            let is_there = in_a_trace(canary).iter().any(|text| line.contains(text));
+            assert!(!is_there, "{canary} in {shown}");
         }
         let is_shared_map = line.contains("MAP_SHARED") && line.contains("PROT_WRITE");
         assert!(!is_shared_map, "a file is mapped to be written: {line}");
@@ -115,8 +108,58 @@ fn no_canary_is_written_by_an_encrypted_collection() {
             );
         }
     }
+}
+
+/// Everything that a collection hands to the system is looked at, and a timeline that is encrypted.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_canary_is_written_by_an_encrypted_collection_or_timeline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let readers = readers(folder);
+    if readers.is_empty() {
+        return;
+    }
+    if !scelle_testkit::has_tool("strace", "what is handed to the system") {
+        return;
+    }
+    let source = folder.join("source");
+    plant(&source);
+    let clear = folder.join("clear.scelle.zip");
+    let mut command = collector();
+    collect(&mut command, &source, &clear, &[]);
+    let log = trace(folder, &command);
+    let clear = fs::read(clear).expect("a bundle");
     for canary in CANARIES {
-        assert!(!holds(&sealed, canary), "{canary} is in the ciphertext");
+        // The proof that such a trace shows what is written.
+        let is_there = in_a_trace(canary).iter().any(|text| log.contains(text));
+        assert!(is_there, "{canary} is not in the trace");
+        assert!(holds(&clear, canary), "{canary} is not in the bundle");
+    }
+    for reader in readers {
+        let version = reader.data_version();
+        let out = folder.join(format!("case-{version}.scelle.zip.pgp"));
+        let mut command = collector();
+        collect(&mut command, &source, &out, &reader.recipient());
+        check_trace(&trace(folder, &command));
+        let sealed = fs::read(&out).expect("a bundle");
+        assert_eq!(data_version(&sealed), version);
+        for canary in CANARIES {
+            assert!(!holds(&sealed, canary), "{canary} is in the ciphertext");
+        }
+
+        let rows = folder.join(format!("rows-{version}.jsonl"));
+        let mut command = scelle();
+        command.args(["timeline", "--format", "jsonl", "--key"]);
+        command
+            .arg(&reader.secret)
+            .arg(&out)
+            .arg("--out")
+            .arg(&rows);
+        command.args(reader.recipient());
+        check_trace(&trace(folder, &command));
+        let sealed = fs::read(rows.with_extension("jsonl.pgp")).expect("rows");
+        assert_eq!(data_version(&sealed), version);
     }
 }
 
@@ -124,34 +167,50 @@ fn no_canary_is_written_by_an_encrypted_collection() {
 #[test]
 fn every_command_reads_an_encrypted_bundle() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(reader) = Reader::make(folder.path()) else {
-        return;
-    };
-    let source = folder.path().join("source");
+    for reader in readers(folder.path()) {
+        let scene = folder.path().join(reader.data_version().to_string());
+        fs::create_dir(&scene).expect("made");
+        reads_and_leaves_nothing(&scene, &reader);
+    }
+}
+
+fn reads_and_leaves_nothing(folder: &Path, reader: &Reader) {
+    let source = folder.join("source");
     plant(&source);
-    let bundle = folder.path().join("case.scelle.zip.pgp");
+    let bundle = folder.join("case.scelle.zip.pgp");
     let mut command = scelle();
     collect(&mut command, &source, &bundle, &reader.recipient());
     command.arg("--json");
     let made = ran(command).ended(0).json();
     let root = made["root"].as_str().expect("a root").to_owned();
+    let mut bytes = fs::read(&bundle).expect("there");
+    assert_eq!(data_version(&bytes), reader.data_version());
 
-    let temporary = folder.path().join("tmp");
+    let temporary = folder.join("tmp");
     fs::create_dir(&temporary).expect("made");
     let ask = |arguments: &[&str], key: &[String]| {
         let mut command = scelle();
-        command
-            .args(arguments)
-            .args(key)
-            .env("GNUPGHOME", &reader.home)
-            .env("TMPDIR", &temporary);
+        command.args(arguments).args(key);
+        command.env("GNUPGHOME", &reader.home);
+        // Wherever a program might think of leaving something.
+        for place in [
+            "TMPDIR",
+            "HOME",
+            "XDG_CACHE_HOME",
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+        ] {
+            command.env(place, &temporary);
+        }
+        command.current_dir(&temporary);
         ran(command)
     };
     let at = text(&bundle);
-    let keys = [
-        vec!["--key".to_owned(), text(&reader.secret)],
-        vec!["--key-agent".to_owned()],
-    ];
+    let file = vec!["--key".to_owned(), text(&reader.secret)];
+    let mut keys = vec![file.clone()];
+    if reader.is_of_gpg {
+        keys.push(vec!["--key-agent".to_owned()]);
+    }
     for key in &keys {
         let answer = ask(&["verify", &at, "--root", &root, "--json"], key).ended(0);
         assert_eq!(answer.json()["verdict"], "sealed");
@@ -161,47 +220,62 @@ fn every_command_reads_an_encrypted_bundle() {
         assert_eq!(read.out, CANARIES[1].as_bytes());
         let part = ["cat", &*at, "large.bin", "--range", "100000..32"];
         assert_eq!(ask(&part, key).ended(0).out, CANARIES[2].as_bytes());
+        let shown = ["timeline", &*at, "--format", "jsonl", "--out", "-"];
+        let rows = ask(&shown, key).ended(0).text();
+        assert!(rows.contains(CANARIES[3]), "{rows}");
     }
     // No key, a wrong one, an altered bundle: nothing comes out.
     let refused = ask(&["ls", &at], &[]).ended(2);
     assert!(refused.err.contains("--key"), "{}", refused.err);
     let other = tempfile::tempdir().expect("a folder");
-    let stranger = Reader::make(other.path()).expect("gpg is there");
+    let stranger = Reader::newer(other.path());
     let wrong = ["--key".to_owned(), text(&stranger.secret)];
     let refused = ask(&["verify", &at], &wrong).ended(2);
     assert!(refused.err.contains("not encrypted for"), "{}", refused.err);
-    let mut bytes = fs::read(&bundle).expect("there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    let altered = folder.path().join("altered.pgp");
+    let altered = folder.join("altered.pgp");
     fs::write(&altered, &bytes).expect("written");
-    let answer = ask(&["verify", &text(&altered), "--json"], &keys[0]).ended(1);
+    let answer = ask(&["verify", &text(&altered), "--json"], &file).ended(1);
     assert_eq!(answer.json()["verdict"], "broken");
-    let refused = ask(&["cat", &text(&altered), "large.bin"], &keys[0]).ended(2);
+    let refused = ask(&["cat", &text(&altered), "large.bin"], &file).ended(2);
     assert!(refused.out.is_empty() && refused.err.contains("altered"));
 
     // What is left on the disk: nothing where it was not named, and what was is encrypted where
     // that was said.
-    let out = folder.path().join("rows.jsonl");
-    let mut arguments = vec!["timeline", &*at, "--format", "jsonl", "--out"];
+    let out = folder.join("rows.jsonl");
     let name = text(&out);
-    arguments.push(&name);
-    let mut more = keys[0].clone();
+    let arguments = ["timeline", &*at, "--format", "jsonl", "--out", &name];
+    let mut more = file.clone();
     more.extend(reader.recipient());
     ask(&arguments, &more).ended(0);
-    let export = folder.path().join("bag");
+    let export = folder.join("bag");
     let named = text(&export);
-    ask(&["extract", &at, "--to", &named, "--in-clear"], &keys[0]).ended(0);
+    ask(&["extract", &at, "--to", &named, "--in-clear"], &file).ended(0);
     let bag = fs::read_dir(&export).expect("made").next().expect("a bag");
     let bag = bag.expect("a bag").path();
     let found = walk(&bag)
         .into_iter()
         .any(|path| fs::read(&path).expect("there") == CANARIES[1].as_bytes());
     assert!(found, "the bag holds what was collected");
+    let rows = out.with_extension("jsonl.pgp");
+    sweep(folder, &[&source, &export]);
+    assert_eq!(walk(&temporary), Vec::<PathBuf>::new());
+    assert_eq!(
+        data_version(&fs::read(&rows).expect("rows")),
+        reader.data_version()
+    );
+    if reader.is_of_gpg {
+        let rows = reader.decrypt(&rows);
+        assert!(rows.contains(CANARIES[3]), "{rows}");
+    }
+}
+
+/// No file below a folder holds a canary or bears its name, save where it was planted or asked for.
+fn sweep(folder: &Path, named: &[&Path]) {
     let mut swept = 0;
-    for path in walk(folder.path()) {
-        let is_named = path.starts_with(&source) || path.starts_with(&export);
-        if is_named {
+    for path in walk(folder) {
+        if named.iter().any(|named| path.starts_with(named)) {
             continue;
         }
         let bytes = fs::read(&path).expect("there");
@@ -212,10 +286,7 @@ fn every_command_reads_an_encrypted_bundle() {
             assert!(!name.contains(canary), "{canary} names a file");
         }
     }
-    assert!(swept > 5 && out.with_extension("jsonl.pgp").is_file());
-    assert_eq!(walk(&temporary), Vec::<PathBuf>::new());
-    let rows = reader.decrypt(&out.with_extension("jsonl.pgp"));
-    assert_eq!(rows, "", "a folder of text has no rows, and gpg is content");
+    assert!(swept >= 4, "only {swept} files");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
+use scelle_testkit::ReaderKey;
 use serde_json::Value;
 
 /// The workstation.
@@ -184,8 +185,11 @@ pub(crate) fn only(folder: &Path, ending: &str) -> PathBuf {
     folder.join(&found[0])
 }
 
-/// A recipient's key, made by GnuPG, and what the commands take of it.
+/// A recipient's key, and what the commands take of it.
 pub(crate) struct Reader {
+    /// Whether GnuPG made it and has it; else it is a key whose owner reads the newer encryption (SEIPD v2), which
+    /// GnuPG does not.
+    pub(crate) is_of_gpg: bool,
     pub(crate) home: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) secret: PathBuf,
@@ -206,6 +210,7 @@ impl Reader {
         let home = folder.join("gnupg");
         fs::create_dir(&home).expect("made");
         let mut reader = Self {
+            is_of_gpg: true,
             certificate: folder.join("cert.asc"),
             secret: folder.join("secret.asc"),
             fingerprint: String::new(),
@@ -232,6 +237,27 @@ impl Reader {
         fs::write(&reader.secret, secret).expect("written");
         reader.fingerprint = fingerprint;
         Some(reader)
+    }
+
+    /// Of whoever reads the newer encryption, SEIPD v2.
+    pub(crate) fn newer(folder: &Path) -> Self {
+        let key = ReaderKey::make(true);
+        let reader = Self {
+            is_of_gpg: false,
+            certificate: folder.join("newer.cert.asc"),
+            secret: folder.join("newer.secret.asc"),
+            fingerprint: key.fingerprint,
+            home: folder.join("no-gnupg"),
+        };
+        fs::create_dir(&reader.home).expect("made");
+        fs::write(&reader.certificate, key.certificate).expect("written");
+        fs::write(&reader.secret, key.secret).expect("written");
+        reader
+    }
+
+    /// The version of encrypted data that is made for it.
+    pub(crate) fn data_version(&self) -> u8 {
+        if self.is_of_gpg { 1 } else { 2 }
     }
 
     pub(crate) fn gpg(&self, arguments: &[&str]) -> String {
@@ -271,4 +297,17 @@ impl Reader {
             self.fingerprint.clone(),
         ]
     }
+}
+
+/// The version of the encrypted data in a message for one reader (RFC 9580, 4.2.1 and 5.13): behind the session-key packet,
+/// which has a length of one byte, stand the data's tag, its length, and its version.
+pub(crate) fn data_version(message: &[u8]) -> u8 {
+    let data = 2 + usize::from(message[1]);
+    assert_eq!((message[0], message[data]), (0xC1, 0xD2));
+    let length_bytes = match message[data + 1] {
+        192..=223 => 2,
+        255 => 5,
+        _ => 1,
+    };
+    message[data + 1 + length_bytes]
 }
