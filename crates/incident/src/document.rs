@@ -217,12 +217,7 @@ impl Writer<'_> {
             Some(row)
         })
         .collect();
-        let blocks = if rows.is_empty() {
-            Vec::new()
-        } else {
-            vec![Block::Table { head, rows }]
-        };
-        self.section(Phrase::Chronology, blocks)
+        self.section(Phrase::Chronology, table(head, rows))
     }
 
     /// The time as it was written, in UTC, and in the team's zone where there is one.
@@ -308,34 +303,27 @@ impl Writer<'_> {
     fn indicators(&self) -> Section {
         let indicators = &self.incident.indicators;
         let mut blocks = Vec::new();
-        let flows: Vec<_> = indicators
-            .iter()
-            .filter(|one| one.is_flow())
-            .map(|one| self.flow(one))
-            .collect();
-        if !flows.is_empty() {
-            blocks.push(Block::Table {
-                head: [
-                    Phrase::Seen,
-                    Phrase::Source,
-                    Phrase::Destination,
-                    Phrase::Protocol,
-                    Phrase::Note,
-                ]
-                .map(|one| self.say(one).to_owned())
-                .to_vec(),
-                rows: flows,
-            });
-        }
-        let others: Vec<_> = indicators.iter().flat_map(|one| self.others(one)).collect();
-        if !others.is_empty() {
-            blocks.push(Block::Table {
-                head: [Phrase::Kind, Phrase::Value, Phrase::Seen, Phrase::Note]
-                    .map(|one| self.say(one).to_owned())
-                    .to_vec(),
-                rows: others,
-            });
-        }
+        let heads = |phrases: &[Phrase]| -> Vec<String> {
+            phrases
+                .iter()
+                .map(|one| self.say(*one).to_owned())
+                .collect()
+        };
+        let flows = indicators.iter().filter(|one| one.is_flow());
+        blocks.extend(table(
+            heads(&[
+                Phrase::Seen,
+                Phrase::Source,
+                Phrase::Destination,
+                Phrase::Protocol,
+                Phrase::Note,
+            ]),
+            flows.map(|one| self.flow(one)).collect(),
+        ));
+        blocks.extend(table(
+            heads(&[Phrase::Kind, Phrase::Value, Phrase::Seen, Phrase::Note]),
+            indicators.iter().flat_map(|one| self.others(one)).collect(),
+        ));
         if indicators.is_empty() {
             blocks.extend(self.facts(vec![(
                 Phrase::NoIndicators,
@@ -394,6 +382,22 @@ impl Writer<'_> {
             None => format!("{} = {}", cells[0], cells[1]),
         }
     }
+}
+
+/// A table without the columns in which nothing stands; none without rows.
+fn table(mut head: Vec<String>, mut rows: Vec<Vec<String>>) -> Vec<Block> {
+    for column in (0..head.len()).rev() {
+        if rows.iter().all(|cells| cells[column].is_empty()) {
+            head.remove(column);
+            for cells in &mut rows {
+                cells.remove(column);
+            }
+        }
+    }
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    vec![Block::Table { head, rows }]
 }
 
 /// A protocol with its number, where it is one of IP's and not a service over it.

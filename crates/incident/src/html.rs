@@ -2,17 +2,21 @@
 
 use std::fmt::Write as _;
 
-use crate::{Block, Document, markdown::paragraphs};
+use crate::{Block, Document, layout::is_bound, markdown::paragraphs};
 
 /// The style; colours of labels are those of TLP 2.0 (FIRST).
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;max-width:60rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.8rem;margin:.5rem 0 1.5rem}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}\
 .tlp{display:inline-block;background:#000;font:bold 1rem monospace;padding:.2rem .6rem}\
-table{border-collapse:collapse;width:100%}th,td{border:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}\
-th{background:#f2f2f2}dl{display:grid;grid-template-columns:14rem 1fr;gap:.2rem 1rem;margin:.5rem 0 1rem}\
-dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}p{overflow-wrap:anywhere}footer{margin-top:3rem}\
-@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr{break-inside:avoid}}";
+table{border-collapse:collapse;width:100%}th,td{border:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}\
+table+table{margin-top:1rem}th{background:#f2f2f2}.long{overflow-wrap:anywhere}\
+dl{display:grid;grid-template-columns:14rem 1fr;gap:.2rem 1rem;margin:.5rem 0 1rem}\
+dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}p,li{overflow-wrap:anywhere}footer{margin-top:3rem}\
+@media print{body{margin:0;max-width:none;font-size:10.5pt}table{font-size:8.5pt}h2{break-after:avoid}tr,dl{break-inside:avoid}}";
+/// A word of a table that is longer may be broken anywhere: it would push the table over the page's edge. Addresses and
+/// times are shorter.
+const LONG_WORD: usize = 45;
 
 impl Document {
     /// The document as one HTML page; nothing in the record is taken for markup.
@@ -96,15 +100,24 @@ fn write_block(out: &mut String, block: &Block) {
 fn row(out: &mut String, tag: &str, cells: &[String]) {
     out.push_str("<tr>");
     for cell in cells {
-        push(out, format_args!("<{tag}>{}</{tag}>", escape(cell)));
+        let is_long = |word: &str| word.chars().count() > LONG_WORD;
+        let class = if cell.split_whitespace().any(is_long) {
+            " class=\"long\""
+        } else {
+            ""
+        };
+        push(out, format_args!("<{tag}{class}>{}</{tag}>", escape(cell)));
     }
     out.push_str("</tr>\n");
 }
 
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         match c {
+            ' ' if is_bound(text[..at].chars().next_back(), &text[at + 1..]) => {
+                out.push_str("&nbsp;");
+            }
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

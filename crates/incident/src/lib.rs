@@ -14,6 +14,8 @@ mod html;
 #[cfg(feature = "render")]
 pub mod iodef;
 #[cfg(feature = "render")]
+mod layout;
+#[cfg(feature = "render")]
 mod markdown;
 #[cfg(feature = "render")]
 mod pdf;

@@ -13,7 +13,12 @@ use krilla::{
 };
 use scelle_event::Tlp;
 
-use crate::{Block, Document, RenderError, markdown::paragraphs, words::Phrase};
+use crate::{
+    Block, Document, RenderError,
+    layout::{bound, fill_up},
+    markdown::paragraphs,
+    words::Phrase,
+};
 
 // A4 in points of 1/72 inch.
 const WIDTH: f32 = 595.28;
@@ -253,7 +258,9 @@ impl Fonts {
         let mut out = String::with_capacity(text.len());
         for c in text.chars() {
             if c.is_whitespace() {
-                out.push(' ');
+                // What may not be broken stays so; the rest is a blank.
+                let is_kept = matches!(c, '\u{A0}' | '\u{202F}');
+                out.push(if is_kept { c } else { ' ' });
             } else if !c.is_control() && measured.glyph_index(c).is_some() {
                 out.push(c);
             } else {
@@ -268,9 +275,18 @@ impl Fonts {
         let text = self.shown(text, face);
         let mut lines = Vec::new();
         let mut line = String::new();
-        for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let fits = |piece: &str| self.width(piece, face, size) <= width;
+        // What no line can hold is broken all the same: at its blanks first.
+        let pieces = bound(&text).into_iter().flat_map(|piece| {
+            if fits(&piece) {
+                vec![piece]
+            } else {
+                piece.split(' ').map(str::to_owned).collect()
+            }
+        });
+        for word in pieces {
             let joined = if line.is_empty() {
-                word.to_owned()
+                word.clone()
             } else {
                 format!("{line} {word}")
             };
@@ -356,24 +372,7 @@ impl<'a> Layout<'a> {
                     self.y += 4.0;
                 }
             }
-            Block::Facts(facts) => {
-                for (name, value) in facts {
-                    let names = self.fonts.wrap(name, Face::Bold, BODY, NAMES - 8.0);
-                    let values = self.fonts.wrap(value, Face::Regular, BODY, width - NAMES);
-                    for index in 0..names.len().max(values.len()) {
-                        self.room(BODY * LEADING);
-                        for (column, x, face) in [
-                            (&names, MARGIN, Face::Bold),
-                            (&values, MARGIN + NAMES, Face::Regular),
-                        ] {
-                            if let Some(text) = column.get(index) {
-                                self.line(text.clone(), face, BODY, x);
-                            }
-                        }
-                        self.y += BODY * LEADING;
-                    }
-                }
-            }
+            Block::Facts(facts) => self.facts(facts, width),
             Block::List(items) => {
                 for item in items {
                     self.room(BODY * LEADING);
@@ -386,42 +385,99 @@ impl<'a> Layout<'a> {
         }
     }
 
+    /// Names and values side by side; a few of them stay on one page.
+    fn facts(&mut self, facts: &[(String, String)], width: f32) {
+        let wrapped: Vec<_> = facts
+            .iter()
+            .map(|(name, value)| {
+                let names = self.fonts.wrap(name, Face::Bold, BODY, NAMES - 8.0);
+                let values = self.fonts.wrap(value, Face::Regular, BODY, width - NAMES);
+                (names, values)
+            })
+            .collect();
+        let lines = wrapped
+            .iter()
+            .map(|(names, values)| names.len().max(values.len()));
+        let height = lines.sum::<usize>() as f32 * BODY * LEADING;
+        if height < (BOTTOM - TOP) / 3.0 {
+            self.room(height);
+        }
+        for (names, values) in &wrapped {
+            for index in 0..names.len().max(values.len()) {
+                self.room(BODY * LEADING);
+                for (column, x, face) in [
+                    (names, MARGIN, Face::Bold),
+                    (values, MARGIN + NAMES, Face::Regular),
+                ] {
+                    if let Some(text) = column.get(index) {
+                        self.line(text.clone(), face, BODY, x);
+                    }
+                }
+                self.y += BODY * LEADING;
+            }
+        }
+    }
+
+    /// A table, whose head stands on each page that has rows of it.
     fn table(&mut self, head: &[String], rows: &[Vec<String>], width: f32) {
         let widths = self.columns(head, rows, width);
-        self.row(head, &widths, Face::Bold);
-        for cells in rows {
+        let head_height = self.row_height(head, &widths, Face::Bold);
+        for (number, cells) in rows.iter().enumerate() {
+            let mut height = self.row_height(cells, &widths, Face::Regular);
+            if number == 0 {
+                height += head_height;
+            }
+            // A row goes to the next page whole, unless no page could hold it.
+            let is_broken = height + head_height < BOTTOM - TOP && self.room(height);
+            if number == 0 || is_broken {
+                self.row(head, &widths, Face::Bold);
+            }
             self.row(cells, &widths, Face::Regular);
         }
     }
 
-    /// Columns at least as wide as their longest word where all have room for that; what is left goes to those
-    /// that could use it.
+    fn cells(&self, cells: &[String], widths: &[f32], face: Face) -> Vec<Vec<String>> {
+        let columns = cells.iter().zip(widths);
+        columns
+            .map(|(cell, width)| self.fonts.wrap(cell, face, SMALL, width - 2.0 * CELL))
+            .collect()
+    }
+
+    fn row_height(&self, cells: &[String], widths: &[f32], face: Face) -> f32 {
+        let columns = self.cells(cells, widths, face);
+        let lines = columns.iter().map(Vec::len).max().unwrap_or(1);
+        lines as f32 * SMALL * LEADING + 2.0 * CELL
+    }
+
+    /// Columns as wide as their longest word, or all but the widest where there is no room for that. What is left goes first to those
+    /// that need least to show their cells on one line, then to those whose heads need it.
     fn columns(&self, head: &[String], rows: &[Vec<String>], width: f32) -> Vec<f32> {
-        let mut least = vec![0f32; head.len()];
-        let mut wishes = vec![0f32; head.len()];
-        let cells = rows.iter().map(|cells| (cells.as_slice(), Face::Regular));
-        for (cells, face) in cells.chain([(head, Face::Bold)]) {
-            for (column, cell) in cells.iter().enumerate().take(head.len()) {
-                let words = cell
-                    .split_whitespace()
-                    .map(|word| self.fonts.width(word, face, SMALL));
-                least[column] = words.fold(least[column], f32::max);
-                wishes[column] = wishes[column].max(self.fonts.width(cell, face, SMALL));
-            }
+        let padded = |width: f32| width.min(WIDTH / 2.0) + 2.0 * CELL + 1.0;
+        let longest = |cell: &String, face| {
+            let words = bound(cell).into_iter();
+            words.fold(0f32, |most, word| {
+                most.max(self.fonts.width(&word, face, SMALL))
+            })
+        };
+        let mut widths = Vec::with_capacity(head.len());
+        let (mut bodies, mut heads) = (Vec::new(), Vec::new());
+        for (column, name) in head.iter().enumerate() {
+            let cells = || rows.iter().filter_map(|cells| cells.get(column));
+            let word = cells().map(|cell| longest(cell, Face::Regular));
+            widths.push(padded(word.fold(longest(name, Face::Bold), f32::max)));
+            let line = cells().map(|cell| self.fonts.width(cell, Face::Regular, SMALL));
+            bodies.push(padded(line.fold(0f32, f32::max)));
+            heads.push(padded(self.fonts.width(name, Face::Bold, SMALL)));
         }
-        let padded = |width: &f32| width.min(WIDTH / 2.0) + 2.0 * CELL + 1.0;
-        let least: Vec<f32> = least.iter().map(padded).collect();
-        let wishes: Vec<f32> = wishes.iter().map(padded).collect();
-        let (least_sum, wish_sum) = (least.iter().sum::<f32>(), wishes.iter().sum::<f32>());
-        if least_sum >= width {
-            return least.iter().map(|one| one * width / least_sum).collect();
+        let least: f32 = widths.iter().sum();
+        if least >= width {
+            // The widest give way: what is short stays whole.
+            let mut narrowed = vec![0.0; widths.len()];
+            fill_up(&mut narrowed, &widths, width);
+            return narrowed;
         }
-        let share = (width - least_sum) / (wish_sum - least_sum).max(1.0);
-        let mut widths: Vec<f32> = least
-            .iter()
-            .zip(&wishes)
-            .map(|(least, wish)| least + (wish - least) * share)
-            .collect();
+        fill_up(&mut widths, &bodies, width);
+        fill_up(&mut widths, &heads, width);
         // Tables reach from margin to margin.
         let rest = width - widths.iter().sum::<f32>();
         if let Some(last) = widths.last_mut() {
@@ -431,17 +487,9 @@ impl<'a> Layout<'a> {
     }
 
     fn row(&mut self, cells: &[String], widths: &[f32], face: Face) {
-        let columns: Vec<Vec<String>> = cells
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| self.fonts.wrap(cell, face, SMALL, width - 2.0 * CELL))
-            .collect();
+        let columns = self.cells(cells, widths, face);
         let lines = columns.iter().map(Vec::len).max().unwrap_or(1);
         let step = SMALL * LEADING;
-        // A row goes to the next page whole, unless no page could hold it.
-        if lines as f32 * step + 2.0 * CELL < BOTTOM - TOP {
-            self.room(lines as f32 * step + 2.0 * CELL);
-        }
         if face == Face::Bold {
             // Behind the whole row, before any of its letters.
             let shade = Mark::Box {
@@ -501,11 +549,13 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Begins a page where less than `height` is left.
-    fn room(&mut self, height: f32) {
-        if self.y + height > BOTTOM {
+    /// Begins a page where less than `height` is left; whether it did.
+    fn room(&mut self, height: f32) -> bool {
+        let is_full = self.y + height > BOTTOM;
+        if is_full {
             self.pages.push(Vec::new());
             self.y = TOP;
         }
+        is_full
     }
 }

@@ -218,7 +218,7 @@ fn pdf_is_the_same_each_time_and_labelled_on_each_page() {
         );
     }
     for piece in [
-        "Rapport d'incident 2026-0042",
+        "Rapport d’incident 2026-0042",
         "Aline Martin",
         "198.51.100.7:49152",
         "2026-11-20 07:12:00 UTC",
