@@ -1,7 +1,7 @@
 //! Options of what is collected, and how it is sealed.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,7 @@ use scelle_incident::{Incident, Language};
 use crate::{
     OpenArgs, RecipientArgs, Terminal,
     output::{refuse_existing, refuse_on_source},
+    password,
 };
 
 /// What is collected, and how it is sealed; `triage` has the same options.
@@ -42,7 +43,7 @@ pub struct Choices {
     #[arg(long, value_name = "FILE")]
     pub incident: Option<PathBuf>,
     /// Sign with this OpenPGP secret key instead of a key made for this run; its password, if
-    /// it has one, is read from SCELLE_KEY_PASSWORD
+    /// it has one, is that of SCELLE_KEY_PASSWORD, or is asked for on the terminal
     #[arg(long, value_name = "KEY")]
     pub sign_with: Option<PathBuf>,
     /// The certificate of that key, with what others certified of it; it travels in the bundle
@@ -169,11 +170,7 @@ impl Choices {
         let Some(path) = &self.sign_with else {
             return Ok(None);
         };
-        let bytes =
-            fs::read(path).with_context(|| format!("reading the key {}", path.display()))?;
-        let password = env::var("SCELLE_KEY_PASSWORD").ok();
-        let key = SealKey::read(&bytes, password.as_deref())
-            .with_context(|| format!("the key {}", path.display()))?;
+        let key = password::read_seal_key(path)?;
         let Some(path) = &self.certificate else {
             return Ok(Some(key));
         };

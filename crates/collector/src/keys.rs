@@ -1,14 +1,16 @@
 //! Options for encryption, and for reading what is encrypted.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, bail};
 use scelle::{DecryptKey, ReadKey, Recipient, Source, evidence::OpenOptions};
+use zeroize::Zeroizing;
 
-const PASSWORD: &str = "SCELLE_KEY_PASSWORD";
+use crate::password;
 
 /// How an encrypted bundle is read.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -16,7 +18,8 @@ pub struct KeyArgs {
     /// Read an encrypted bundle with this OpenPGP secret key
     #[arg(long, value_name = "FILE", help_heading = "Reading encrypted bundles")]
     key: Option<PathBuf>,
-    /// The file that holds the password of --key [default: SCELLE_KEY_PASSWORD in the environment]
+    /// The file that holds the password of --key, where it has one [default: SCELLE_KEY_PASSWORD in
+    /// the environment; else it is asked for on the terminal]
     #[arg(
         long,
         value_name = "FILE",
@@ -32,13 +35,16 @@ pub struct KeyArgs {
         help_heading = "Reading encrypted bundles"
     )]
     key_agent: bool,
+    /// Asked for once, however many sources there are.
+    #[arg(skip)]
+    password: OnceLock<Zeroizing<String>>,
 }
 
 impl KeyArgs {
     /// The key, where one was named.
     ///
     /// # Errors
-    /// Where its file can't be read, or it is protected and no password was given.
+    /// Where its file can't be read, or it is protected and there is no password.
     pub fn read(&self) -> Result<Option<ReadKey>> {
         if self.key_agent {
             return Ok(Some(ReadKey::Agent));
@@ -47,15 +53,11 @@ impl KeyArgs {
             return Ok(None);
         };
         let naming = || format!("the key {}", path.display());
-        let bytes = fs::read(path).with_context(naming)?;
-        let password = self.password()?;
-        let key = DecryptKey::read(&bytes, password.as_deref()).with_context(naming)?;
-        if key.is_protected() && password.is_none() {
-            bail!(
-                "{} is protected: give its password in {PASSWORD}, or in a file with \
-                 --key-password-file",
-                naming()
-            );
+        let bytes = Zeroizing::new(fs::read(path).with_context(naming)?);
+        let mut key = DecryptKey::read(&bytes, None).with_context(naming)?;
+        if key.is_protected() {
+            let password = self.password(path)?;
+            key = DecryptKey::read(&bytes, Some(password)).with_context(naming)?;
         }
         Ok(Some(ReadKey::Secret(Box::new(key))))
     }
@@ -77,14 +79,12 @@ impl KeyArgs {
         Ok(scelle::open_with_key(source, options, key.as_ref())?)
     }
 
-    fn password(&self) -> Result<Option<String>> {
-        let Some(path) = &self.key_password_file else {
-            return Ok(env::var(PASSWORD).ok());
-        };
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("reading the password in {}", path.display()))?;
-        // An editor puts a line's end behind it.
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    fn password(&self, key: &Path) -> Result<&str> {
+        if let Some(password) = self.password.get() {
+            return Ok(password);
+        }
+        let found = password::of_key(key, self.key_password_file.as_deref())?;
+        Ok(self.password.get_or_init(|| found))
     }
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod labels;
 pub mod names;
 pub mod output;
+pub mod password;
 pub mod terminal;
 mod unlock;
 

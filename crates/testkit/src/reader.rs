@@ -15,7 +15,7 @@ const CREATED: u32 = 1_767_225_600;
 pub struct ReaderKey {
     /// The certificate, armoured.
     pub certificate: String,
-    /// The secret key, armoured and without a password.
+    /// The secret key, armoured.
     pub secret: String,
     /// The primary key's fingerprint, in upper-case hex.
     pub fingerprint: String,
@@ -24,11 +24,21 @@ pub struct ReaderKey {
 impl ReaderKey {
     /// Makes one; `reads_version_two` says that its owner reads the newer encryption (SEIPD v2).
     pub fn make(reads_version_two: bool) -> Self {
+        Self::generate(reads_version_two, None)
+    }
+
+    /// Makes one whose secret key has a password.
+    pub fn protected(password: &str) -> Self {
+        Self::generate(false, Some(password.to_owned()))
+    }
+
+    fn generate(reads_version_two: bool, password: Option<String>) -> Self {
         let created = Timestamp::from_secs(CREATED);
         let subkey = SubkeyParamsBuilder::default()
             .key_type(KeyType::ECDH(ECCCurve::Curve25519Legacy))
             .can_encrypt(EncryptionCaps::All)
             .created_at(created)
+            .passphrase(password.clone())
             .build()
             .expect("sound parameters");
         let aes256 = SymmetricKeyAlgorithm::AES256;
@@ -41,6 +51,7 @@ impl ReaderKey {
             .feature_seipd_v2(reads_version_two)
             .preferred_symmetric_algorithms([aes256].into_iter().collect())
             .preferred_aead_algorithms([(aes256, AeadAlgorithm::Ocb)].into_iter().collect())
+            .passphrase(password)
             .subkeys(vec![subkey])
             .build()
             .expect("sound parameters")

@@ -19,11 +19,10 @@ use scelle_collector::{
     Exit, KeyArgs, Terminal, Tone,
     commands::verify::read_certificates,
     names::{bundle_name, written_root},
+    password::read_seal_key,
     terminal::plain,
 };
 use serde_json::{Value, json};
-
-use super::key::read_key;
 
 const ENDING: &str = ".custody.jsonl";
 
@@ -84,8 +83,8 @@ struct AddArgs {
     /// The zone of the time that is written, as in Europe/Paris [default: this system's]
     #[arg(long, value_name = "ZONE", conflicts_with = "time")]
     zone: Option<String>,
-    /// Sign with this OpenPGP secret key (`scelle key new` makes one); its password is read from
-    /// SCELLE_KEY_PASSWORD
+    /// Sign with this OpenPGP secret key (`scelle key new` makes one); its password is that of
+    /// SCELLE_KEY_PASSWORD, or is asked for on the terminal
     #[arg(long, value_name = "KEY.asc")]
     sign_with: PathBuf,
     /// The bundle's root, where it is encrypted and can't be opened here
@@ -160,7 +159,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 }
 
 fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
-    let key = read_key(&args.sign_with)?;
+    let key = read_seal_key(&args.sign_with)?;
     let deed = Deed {
         time: time(args.time.as_deref(), args.zone.as_deref())?,
         action: args.action.into(),

@@ -20,11 +20,12 @@ use scelle::{
 use scelle_collector::{
     Exit, Terminal, Tone,
     output::{PartialFile, refuse_existing},
+    password::read_seal_key,
 };
 use serde_json::json;
 
 use super::{
-    key::{SECRET_ENDING, read_key, seconds},
+    key::{SECRET_ENDING, seconds},
     team::{folder_of, read_sound},
 };
 
@@ -57,8 +58,8 @@ pub(crate) struct Args {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The case's secret key, which signs the plan and vouches; its password is read from
-    /// SCELLE_KEY_PASSWORD [default: ID.key.asc beside the team's profile]
+    /// The case's secret key, which signs the plan and vouches; its password is that of
+    /// SCELLE_KEY_PASSWORD, or is asked for on the terminal [default: ID.key.asc beside the team's profile]
     #[arg(long, value_name = "KEY.asc")]
     case_key: Option<PathBuf>,
     /// For how long the case's key vouches for it
@@ -127,7 +128,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 .trim_end_matches(SECRET_ENDING)
         );
     }
-    let case = read_key(&case_key)?;
+    let case = read_seal_key(&case_key)?;
     let path = args.collector()?;
     let program =
         scelle::open_file(&path).with_context(|| format!("reading {}", path.display()))?;

@@ -12,11 +12,10 @@ use scelle::{Certificate, SealKey, bundle::Terms};
 use scelle_collector::{
     Exit, Terminal,
     output::{PartialFile, refuse_existing},
+    password::{self, read_seal_key},
 };
 use serde_json::json;
 
-/// Where the password of a key is looked for.
-const PASSWORD: &str = "SCELLE_KEY_PASSWORD";
 pub(crate) const SECRET_ENDING: &str = ".key.asc";
 pub(crate) const CERTIFICATE_ENDING: &str = ".cert.asc";
 
@@ -31,7 +30,7 @@ Examples:
 
 Make a key for each case, and certify with it only those who may seal for that case. `forge` makes
 and certifies the keys of prepared collectors itself. The keys are plain OpenPGP: gpg and sq read
-them. A password is read from SCELLE_KEY_PASSWORD.
+them. The password of a key is that of SCELLE_KEY_PASSWORD, or is asked for on the terminal.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -47,6 +46,9 @@ enum Action {
         /// Whose key it is, and for what
         #[arg(long, value_name = "TEXT")]
         user: String,
+        /// Ask for a password that protects it [default: SCELLE_KEY_PASSWORD, else none]
+        #[arg(long)]
+        ask_password: bool,
     },
     /// Vouch for a key, for a stated time
     Certify {
@@ -90,7 +92,11 @@ enum Action {
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     match &args.action {
-        Action::New { name, user } => new(name, user, terminal),
+        Action::New {
+            name,
+            user,
+            ask_password,
+        } => new(name, user, *ask_password, terminal),
         Action::Certify {
             certificate,
             fingerprint,
@@ -106,7 +112,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 lasts_seconds: Some(seconds(*lasts, Timestamp::now())?),
                 may_certify: *may_certify,
             };
-            let certified = read_key(by)?.certify(&certificate, &terms)?;
+            let certified = read_seal_key(by)?.certify(&certificate, &terms)?;
             put(&certified, out, *force, terminal)
         }
         Action::Revoke {
@@ -116,27 +122,33 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             force,
         } => {
             let certificate = read_certificate(certificate)?;
-            let revoked = read_key(by)?.revoke(&certificate)?;
+            let revoked = read_seal_key(by)?.revoke(&certificate)?;
             put(&revoked, out, *force, terminal)
         }
     }
 }
 
-fn new(name: &Path, user: &str, terminal: &Terminal) -> Result<Exit> {
+fn new(name: &Path, user: &str, ask_password: bool, terminal: &Terminal) -> Result<Exit> {
     let (secret, public) = (ended(name, SECRET_ENDING), ended(name, CERTIFICATE_ENDING));
     refuse_existing(&secret, false)?;
     refuse_existing(&public, false)?;
     let created = u32::try_from(Timestamp::now().as_second()).context("the clock is wrong")?;
     let key = SealKey::generate(user, created)?;
-    let password = env::var(PASSWORD).ok();
-    write_secret(&secret, &key.secret_text(password.as_deref())?)?;
+    let password = if ask_password {
+        Some(password::for_new_key(&secret)?)
+    } else {
+        env::var(password::VARIABLE).ok().map(Into::into)
+    };
+    let shown = password.as_ref().map(|text| text.as_str());
+    write_secret(&secret, &key.secret_text(shown)?)?;
     let mut out = PartialFile::create(&public, false)?;
     out.write_all(key.certificate()?.as_bytes())?;
     out.finish()?;
     if password.is_none() {
         terminal.warn(format!(
-            "{} has no password: set {PASSWORD} to protect it",
-            secret.display()
+            "{} has no password: protect it with --ask-password, or one in {}",
+            secret.display(),
+            password::VARIABLE
         ));
     }
     let fingerprint = key.fingerprint();
@@ -194,15 +206,6 @@ fn read_certificate(path: &Path) -> Result<Certificate> {
     let naming = || format!("the certificate {}", path.display());
     let bytes = fs::read(path).with_context(naming)?;
     Certificate::read(&bytes).with_context(naming)
-}
-
-/// Reads a secret key; its password stands in the environment.
-pub(crate) fn read_key(path: &Path) -> Result<SealKey> {
-    let naming = || format!("the key {}", path.display());
-    let bytes = fs::read(path).with_context(naming)?;
-    let password = env::var(PASSWORD).ok();
-    SealKey::read(&bytes, password.as_deref())
-        .with_context(|| format!("{} (a password is read from {PASSWORD})", naming()))
 }
 
 fn check_fingerprint(certificate: &Certificate, wanted: &str) -> Result<()> {

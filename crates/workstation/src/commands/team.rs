@@ -8,11 +8,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use scelle_collector::{Exit, Terminal, Tone, output::PartialFile};
+use scelle_collector::{Exit, Terminal, Tone, output::PartialFile, password::read_seal_key};
 use scelle_team::{Fault, Team};
 use serde_json::json;
-
-use super::key::read_key;
 
 /// Check and sign the profile of a team: who it is, and how its collectors work
 #[derive(clap::Args)]
@@ -47,7 +45,8 @@ enum Action {
     Sign {
         /// The profile
         file: PathBuf,
-        /// The team's secret key; its password is read from SCELLE_KEY_PASSWORD
+        /// The team's secret key; its password is that of SCELLE_KEY_PASSWORD, or is asked for on the
+        /// terminal
         #[arg(long, value_name = "KEY.asc")]
         key: PathBuf,
         /// Replace an existing signature
@@ -76,7 +75,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         Action::Sign { file, key, force } => {
             let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-            let signature = read_key(key)?.sign(&text)?;
+            let signature = read_seal_key(key)?.sign(&text)?;
             let path = signature_path(file);
             let mut out = PartialFile::create(&path, *force)?;
             out.write_all(signature.as_bytes())?;
