@@ -23,7 +23,9 @@ mod made_ex01;
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod made_shadows;
 mod ntfs;
+mod parts;
 mod patch;
+mod plan;
 mod proof;
 #[path = "../../crates/bundle/src/proof/file.rs"]
 #[allow(dead_code, reason = "it is the bundle's own")]
@@ -32,6 +34,7 @@ mod shadow;
 #[path = "../../crates/testkit/src/virtual_disk.rs"]
 #[allow(dead_code, reason = "the workspace's own tests use the rest")]
 mod virtual_disk;
+mod words;
 
 use std::{env, process, sync::OnceLock};
 

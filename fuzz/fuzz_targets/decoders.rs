@@ -9,7 +9,7 @@ use scelle_formats::{Bytes, ReadAt};
 
 use crate::{
     bitlocker, bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs,
-    proof, shadow,
+    parts, plan, proof, shadow, words,
 };
 
 pub struct Decoder {
@@ -68,6 +68,10 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("bitlocker.structures", bitlocker::any),
         Decoder::new("bitlocker.patched", bitlocker::patched),
         Decoder::new("image.ex01", disk_images::ex01),
+        Decoder::new("bundle.parts", parts::any),
+        Decoder::new("scelle.plan", plan::any),
+        Decoder::new("team", words::team),
+        Decoder::new("incident", words::incident),
     ]);
     all
 }

@@ -230,8 +230,21 @@ fn reads_and_leaves_nothing(folder: &Path, reader: &Reader) {
     let other = tempfile::tempdir().expect("a folder");
     let stranger = Reader::newer(other.path());
     let wrong = ["--key".to_owned(), text(&stranger.secret)];
-    let refused = ask(&["verify", &at], &wrong).ended(2);
-    assert!(refused.err.contains("not encrypted for"), "{}", refused.err);
+    let certificate = ["--key".to_owned(), reader.recipient()[1].clone()];
+    // Each says which file, why, and what to do; once.
+    for (key, why, what) in [
+        (&[][..], "it is encrypted", "--key FILE"),
+        (&wrong, "not encrypted for", "name the secret key"),
+    ] {
+        for command in ["verify", "ls"] {
+            let said = ask(&[command, &at], key).ended(2).err;
+            assert!(said.contains(&at) && said.contains(what), "{said}");
+            assert_eq!(said.matches(why).count(), 1, "{said}");
+        }
+    }
+    let said = ask(&["verify", &at], &certificate).ended(2).err;
+    assert!(said.contains("it is a certificate"), "{said}");
+    let mut bytes = fs::read(&bundle).expect("there");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     let altered = folder.join("altered.pgp");

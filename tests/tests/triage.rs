@@ -78,6 +78,7 @@ fn a_folder_becomes_a_bundle_and_a_timeline() {
         keys(&report),
         BTreeSet::from([
             "verdict",
+            "scope",
             "root",
             "payload",
             "tlp",

@@ -8,7 +8,8 @@
 //! # Damage
 //! Each line is checked for itself first, so that one altered line does not hide the others; then its place.
 //! # Bounds
-//! A line has at most 64 KiB, a file 64 MiB.
+//! A line has at most 64 KiB, a file 64 MiB. No time of a line is more than a day ahead of the reader's clock: else whoever dates
+//! a line far ahead would choose when its key is judged, and those of all lines behind it, which are not dated before it.
 //! # What can't be known
 //! Whether lines were cut off the end: what is left is a whole, shorter chain. Who wrote down the hash of a line
 //! (`head`) finds that it is missing.
@@ -33,7 +34,10 @@ const LINE_LIMIT: usize = 64 << 10;
 const FILE_LIMIT: u64 = 64 << 20;
 /// A text that a person writes into a line, in bytes.
 const TEXT_LIMIT: usize = 4 << 10;
+/// More problems than this are counted and not kept.
 const MOST_PROBLEMS: usize = 1_000;
+/// How far ahead of the reader's clock a line's times may be: clocks differ.
+const AHEAD_SECONDS: i64 = 24 * 60 * 60;
 const SIGNATURE: &str = ",\"signature\":\"";
 
 /// What was done with a bundle.
@@ -156,6 +160,8 @@ pub struct CustodyOptions {
     pub head: Option<String>,
     /// Certificates that may vouch for the signers.
     pub trust: Vec<Certificate>,
+    /// The time that no line may be far ahead of; else this system's clock says it.
+    pub now: Option<Timestamp>,
 }
 
 /// A chain of custody that was read.
@@ -166,6 +172,7 @@ pub struct Custody {
     /// What is wrong; empty where nothing is.
     pub problems: Vec<CustodyProblem>,
     root: Option<String>,
+    more_problems: u64,
 }
 
 impl Custody {
@@ -178,6 +185,7 @@ impl Custody {
             root: options.root.clone(),
             ..Self::default()
         };
+        let now = options.now.unwrap_or_else(Timestamp::now);
         let mut places = Places::default();
         let mut file = file.take(FILE_LIMIT + 1);
         let mut number = 0;
@@ -192,7 +200,11 @@ impl Custody {
                 break;
             }
             match check_line(number, &text, &options.trust) {
-                Ok(line) => {
+                Ok(mut line) => {
+                    if let Err(what) = line.check_times(now) {
+                        line.vouched = line.vouched.map(|_| Err(vec![what.clone()]));
+                        chain.wrong(Some(number), what);
+                    }
                     for what in places.place(&line, chain.root.as_deref()) {
                         chain.wrong(Some(number), what);
                     }
@@ -209,6 +221,10 @@ impl Custody {
             chain.wrong(None, "there is no line in it".to_owned());
         }
         chain.check_head(options);
+        if chain.more_problems > 0 {
+            let what = format!("{} more problems", chain.more_problems);
+            chain.problems.push(CustodyProblem { line: None, what });
+        }
         Ok(chain)
     }
 
@@ -266,6 +282,10 @@ impl Custody {
                 line.len()
             )));
         }
+        let number = self.lines.len() as u64 + 1;
+        check_line(number, line.as_bytes(), &[])
+            .and_then(|line| line.check_times(Timestamp::now()))
+            .map_err(|what| Error::format(format!("the line would not be good: {what}")))?;
         Ok(line)
     }
 
@@ -291,8 +311,33 @@ impl Custody {
             let plain = |one: char| if one.is_control() { '\u{FFFD}' } else { one };
             let what = what.chars().map(plain).collect();
             self.problems.push(CustodyProblem { line, what });
+        } else {
+            self.more_problems += 1;
         }
     }
+}
+
+impl CustodyLine {
+    /// Checks that no time of it lies ahead, when it is `now`.
+    fn check_times(&self, now: Timestamp) -> Result<(), String> {
+        let signed = Timestamp::from_second(self.signed_at.into()).ok();
+        let done = self.deed.time.parse().ok();
+        for (what, time) in [("signed", signed), ("done", done)] {
+            if let Some(time) = time.filter(|time| is_ahead(*time, now)) {
+                return Err(format!(
+                    "it says that it was {what} at {time}, and this clock says {now:.0}: a clock was \
+                     wrong, or somebody chose that time, so nobody can tell whether its key was good \
+                     then"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a time is further ahead than clocks may differ.
+fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time.as_second().saturating_sub(now.as_second()) > AHEAD_SECONDS
 }
 
 impl Deed {

@@ -40,6 +40,19 @@ pub enum Error {
     /// A bundle's name would not be one plain folder.
     #[error("{0:?} can't name a bundle: use letters, digits, '-', '_' and '.', 100 at most")]
     Name(String),
+    /// A file that is exported could not be written.
+    #[error("writing {name}: {source}")]
+    Export {
+        /// Its name below the folder of the export.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The payload member that alone was to be checked is not there.
+    #[error(
+        "nothing was checked: there is no payload file named {0:?}; name it as ls or a manifest does"
+    )]
+    NoMember(String),
     /// The bytes are no bundle, or one that is damaged where it must be read.
     #[error("not a sound bundle: {0}")]
     Format(String),

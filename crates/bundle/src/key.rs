@@ -109,7 +109,7 @@ impl SealKey {
     pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Self, Error> {
         const WHAT: &str = "the signing key";
         let (secret, _) = SignedSecretKey::from_reader_single(Cursor::new(bytes))
-            .map_err(|error| Error::key(WHAT, error))?;
+            .map_err(|error| no_secret(WHAT, bytes, error))?;
         if !is_self_signed(&secret.to_public_key()) {
             return Err(Error::key(WHAT, NOT_SELF_SIGNED));
         }
@@ -218,6 +218,17 @@ impl SealKey {
 
 pub(crate) fn signing(error: pgp::errors::Error) -> Error {
     Error::key("signing", error)
+}
+
+/// Why that is no secret key; the usual reason in words that help.
+pub(crate) fn no_secret(what: &'static str, bytes: &[u8], error: pgp::errors::Error) -> Error {
+    if Certificate::read(bytes).is_ok() {
+        return Error::key(
+            what,
+            "it is a certificate, the public half: name the file of the secret key that belongs to it",
+        );
+    }
+    Error::key(what, error)
 }
 
 /// A signature in the one form: when and by whom it is made, and what is said besides.

@@ -15,6 +15,7 @@ mod detached;
 mod details_line;
 mod ends;
 mod error;
+mod export;
 mod file_line;
 mod key;
 mod ledger;
@@ -45,6 +46,7 @@ pub use crypt::{Ciphertext, DecryptKey, Decrypted, Encrypted, Ending, Recipient,
 pub use custody::{Custody, CustodyAction, CustodyLine, CustodyOptions, CustodyProblem, Deed};
 pub use cut::{Covered, Cut};
 pub use error::Error;
+pub use export::{CreateFile, export_parts};
 pub use key::{Certificate, SealKey};
 pub use logged::{Cursor, Listener, Logged};
 pub use open::Bundle;

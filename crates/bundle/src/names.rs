@@ -55,6 +55,11 @@ impl Names {
         is_free
     }
 
+    /// Whether no name was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     fn insert(&mut self, name: &str) {
         self.files.insert(folded_key(name));
         for (at, _) in name.match_indices('/') {

@@ -238,7 +238,7 @@ impl Shared {
     }
 
     /// A part that was cut: it has no central directory, and its checkpoints tell what is where.
-    fn of_part(part: &Placed<'_>) -> Self {
+    pub(crate) fn of_part(part: &Placed<'_>) -> Self {
         let texts = part.cut.marks.iter().map(|mark| &mark.text);
         Self {
             source: part.archive(),

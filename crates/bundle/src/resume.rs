@@ -78,10 +78,21 @@ impl<W: Output> BundleWriter<W> {
         Ok(())
     }
 
-    /// Goes past a stream that an earlier part has: its name is taken.
+    /// Goes past a stream that there is, or was lost, before the cut: its name is taken.
     pub fn pass_over(&mut self, stream: &Stream<'_>) {
         self.names
             .assign(&stream.volume, &stream.entry, stream.stream.as_deref());
+    }
+
+    /// The member name of the next stream. It depends on the streams before it alone, unless what is
+    /// kept of a cut bundle is no longer what the source begins with.
+    pub(crate) fn name_of(&mut self, stream: &Stream<'_>) -> String {
+        let (entry, named) = (&stream.entry, stream.stream.as_deref());
+        let name = self.names.assign(&stream.volume, entry, named);
+        if self.kept.is_empty() || self.kept.admit(&name) {
+            return name;
+        }
+        self.kept.assign(&stream.volume, entry, named)
     }
 
     /// Whether all of the collection is there, and [`finish`](BundleWriter::finish) is all that is
@@ -130,7 +141,7 @@ impl<W: Output> BundleWriter<W> {
 
     /// Counts a payload file that was written before.
     pub(crate) fn take_file(&mut self, line: &FileLine) -> Result<(), String> {
-        if !self.names.admit(&line.member) {
+        if !self.kept.admit(&line.member) {
             return Err(format!("{:?} is there twice", line.member));
         }
         self.count_file(&line.member, line.member_size());

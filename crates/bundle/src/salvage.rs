@@ -254,7 +254,7 @@ impl<W: Output> Salvager<'_, W> {
             return self.cut_off(Some(name), format!("it is not kept: {what}"));
         }
         let digests = hasher.finish();
-        if !self.writer.names.admit(name) {
+        if !self.writer.kept.admit(name) {
             return self.cut_off(Some(name), "it is not kept: its name is taken".into());
         }
         if found.facts.size <= SEGMENT_BYTES as u64 {

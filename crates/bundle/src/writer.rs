@@ -77,7 +77,10 @@ impl Options {
 pub struct BundleWriter<W> {
     pub(crate) archive: Archive<W>,
     pub(crate) options: Options,
+    /// Of all streams so far, those that were lost included.
     pub(crate) names: Names,
+    /// Of what is kept of a bundle that was cut off.
+    pub(crate) kept: Names,
     pub(crate) files: Ledger,
     pub(crate) coverage: Ledger,
     pub(crate) warnings: Ledger,
@@ -165,6 +168,7 @@ impl<W: Output> BundleWriter<W> {
             archive,
             options,
             names: Names::default(),
+            kept: Names::default(),
             files: Ledger::default(),
             coverage: Ledger::default(),
             warnings: Ledger::default(),
@@ -318,12 +322,11 @@ impl<W: Output> BundleWriter<W> {
             stream: stream.stream.as_deref().cloned(),
         }
         .to_string();
+        // What is lost has its name too: else those of others would depend on what could be read.
+        let member = self.name_of(&stream);
         let (taken, member) = match bytes {
             Err(lost) => (lost, None),
             Ok(bytes) => {
-                let member =
-                    self.names
-                        .assign(&stream.volume, &stream.entry, stream.stream.as_deref());
                 let taken = match bytes {
                     Bytes::Whole(taken, blocks) => {
                         self.archive

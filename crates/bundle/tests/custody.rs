@@ -33,6 +33,7 @@ fn options(keys: &[SealKey], head: Option<String>) -> CustodyOptions {
         root: Some(ROOT.to_owned()),
         head,
         trust: keys.iter().map(SealKey::public).collect(),
+        now: None,
     }
 }
 
@@ -264,6 +265,43 @@ fn every_mutation_is_found_and_the_altered_line_is_named() {
     }
 }
 
+/// Whoever dates a line ahead would choose the time for which its key, and those of the lines behind it, are judged.
+#[test]
+fn a_line_from_the_time_to_come_is_told() {
+    let key = SealKey::generate("ana", 1_767_225_600).expect("a key");
+    let now = jiff::Timestamp::now();
+    let in_days = |days: i64| now + jiff::SignedDuration::from_hours(24 * days);
+    let mut chain = Custody::default();
+    chain.about(ROOT.to_owned());
+    let dated = |days: i64| {
+        let time = u32::try_from(in_days(days).as_second()).expect("before 2106");
+        chain.next_line("case", deed(0), &key.clone().not_before(time))
+    };
+    // What would be told of it at once is not written.
+    let refused = dated(3650).expect_err("it lies ahead").to_string();
+    assert!(refused.contains("signed at 20"), "{refused}");
+    let far = Deed {
+        time: in_days(3).to_string(),
+        ..deed(0)
+    };
+    let refused = chain
+        .next_line("case", far, &key)
+        .expect_err("it lies ahead");
+    assert!(refused.to_string().contains("done at 20"), "{refused}");
+    // A clock that differs by hours is none.
+    let line = dated(0).expect("it is now");
+    let mut options = options(std::slice::from_ref(&key), None);
+    for (days, is_told) in [(-2, true), (0, false), (365, false)] {
+        options.now = Some(in_days(days));
+        let chain = read(line.as_bytes(), &options);
+        assert_eq!(chain.problems.len(), usize::from(is_told), "{days}");
+        let vouched = chain.lines[0].vouched.as_ref();
+        assert_eq!(vouched.map(Result::is_ok), Some(!is_told), "{days}");
+    }
+    options.now = Some(in_days(0) - jiff::SignedDuration::from_hours(23));
+    assert_eq!(read(line.as_bytes(), &options).problems, []);
+}
+
 #[test]
 fn hostile_files_cost_little() {
     // A line without an end, many empty ones, and a long line among good ones.
@@ -272,7 +310,10 @@ fn hostile_files_cost_little() {
     let chain = read(long.as_bytes(), &made.options);
     assert_eq!(chain.problems[0].line, Some(1));
     let chain = read("\n".repeat(100_000).as_bytes(), &made.options);
-    assert!(chain.lines.is_empty() && chain.problems.len() <= 1_001);
+    assert!(chain.lines.is_empty() && chain.problems.len() == 1_001);
+    // What is not kept is counted; the last of them is the head that is not there.
+    let last = chain.problems.last().map(ToString::to_string);
+    assert_eq!(last.as_deref(), Some("99001 more problems"));
     let mut lines = made.lines.clone();
     lines.insert(3, format!("{long}\n"));
     let said = wrong(&lines, &made.options);

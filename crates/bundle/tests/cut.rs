@@ -12,8 +12,8 @@ use common::{
 };
 use rayon::prelude::*;
 use scelle_bundle::{
-    Bundle, BundleWriter, Compression, Cut, Options, Verdict, Verification, VerifyOptions, salvage,
-    verify,
+    Bundle, BundleWriter, Compression, Cut, Options, Source, Verdict, Verification, VerifyOptions,
+    salvage, verify,
 };
 use scelle_event::EvidencePath;
 use scelle_formats::Bytes;
@@ -109,7 +109,10 @@ fn resume(cut: &[u8], items: &[Item], options: Options) -> Vec<u8> {
     let mut out = cut[..survey.kept_bytes() as usize].to_vec();
     let mut writer =
         BundleWriter::resume(&survey, std::mem::take(&mut out), options).expect("memory");
-    let rest = &items[done.len()..];
+    let (before, rest) = items.split_at(done.len());
+    for item in before {
+        writer.pass_over(&Source::stream(&item));
+    }
     writer
         .add_all(rest.len(), |index| &rest[index], |_| {})
         .expect("memory takes all");

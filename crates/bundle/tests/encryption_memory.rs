@@ -114,17 +114,7 @@ fn save(path: &Path, key: &SessionKey, reads: Reads) -> usize {
 }
 
 fn anonymous_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .expect("Linux tells");
-    let kib: usize = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok())
-        .expect("a number");
-    kib * 1024
+    scelle_testkit::anonymous_bytes().expect("Linux tells") as usize
 }
 
 /// Zeros without end: a stream that takes no memory of its own.

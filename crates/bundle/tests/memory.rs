@@ -3,10 +3,9 @@
 
 mod common;
 
-use std::io::{self, Write};
-
-use common::{item, options};
-use scelle_bundle::{BundleWriter, Output};
+use common::{Nowhere, item, options};
+use scelle_bundle::BundleWriter;
+use scelle_testkit::anonymous_bytes;
 
 /// Streams before memory is first looked at, and again as many before the second look:
 /// `SCELLE_MEMORY_STREAMS=2500000` is a plan of five million. Buffers of work under way come and go by some 5 MiB,
@@ -24,35 +23,6 @@ fn stated_bytes() -> usize {
     digits
         .and_then(|digits| digits.parse().ok())
         .expect("a number")
-}
-
-/// Takes all and keeps nothing.
-struct Nowhere;
-
-impl Write for Nowhere {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Output for Nowhere {}
-
-fn anonymous_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .expect("Linux tells");
-    let kib: usize = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok())
-        .expect("a number");
-    kib * 1024
 }
 
 #[test]
@@ -75,11 +45,12 @@ fn a_collected_stream_costs_what_is_stated() {
             .add_all(count, |index| common::Owned(source(from + index)), |_| {})
             .expect("nowhere is never full");
     };
+    let now = || anonymous_bytes().expect("Linux tells") as usize;
     // Buffers, pools and tables reach their size first.
     collect(0, streams);
-    let before = anonymous_bytes();
+    let before = now();
     collect(streams, streams);
-    let after = anonymous_bytes();
+    let after = now();
     let each = after.saturating_sub(before) / streams;
     let stated = stated_bytes();
     eprintln!(
@@ -97,6 +68,6 @@ fn a_collected_stream_costs_what_is_stated() {
     );
     let (sealed, _) = writer.finish().expect("nowhere is never full");
     assert_eq!(sealed.files as usize, 2 * streams);
-    let sealing = anonymous_bytes().saturating_sub(after);
+    let sealing = now().saturating_sub(after);
     eprintln!("{sealing} bytes more while sealing");
 }

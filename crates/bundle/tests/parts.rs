@@ -2,21 +2,28 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use common::{
-    Item, Random,
+    Item, Random, VOLUME,
     certificates::{Reads, recipient, secret},
-    encrypted::{Device, write_to},
-    options,
+    encrypted::{Device, encrypt, write_to},
+    item, options,
     unpacked::{evidence, near},
 };
 use rayon::prelude::*;
 use scelle_bundle::{
-    Bundle, Ciphertext, Logged, Part, Recipient, Sealed, SessionKey, Verdict, Verification,
-    VerifyOptions, salvage, verify_encrypted, verify_parts,
+    Bundle, Ciphertext, Error, Logged, Part, Recipient, Scope, Sealed, SessionKey, Verdict,
+    Verification, VerifyOptions, export_parts, salvage, verify_encrypted, verify_parts,
 };
-use scelle_formats::{Bytes, ReadAtExt as _};
+use scelle_formats::{Bytes, Digests, ReadAt, ReadAtExt as _, ReadError};
 
 const BOTH: [Reads; 2] = [Reads::VersionOne, Reads::VersionTwo];
 
@@ -241,6 +248,33 @@ fn what_a_set_lacks_is_told() {
     }
 }
 
+/// One member of a set may lie in any part, and the answer says that it is about one.
+#[test]
+fn one_member_of_a_set_can_be_checked_alone() {
+    let (files, sealed) = three(&readers(Reads::VersionTwo));
+    let ask_for = |member: &str| {
+        let options = VerifyOptions {
+            root: Some(sealed.root.clone()),
+            member: Some(member.to_owned()),
+            ..VerifyOptions::default()
+        };
+        verify_parts(&parts(&files), &options)
+    };
+    let bundle = Bundle::open_parts(&parts(&files)).expect("a set");
+    let names: Vec<_> = bundle
+        .files()
+        .map(|(member, _)| member.to_owned())
+        .collect();
+    for name in &names {
+        let answer = ask_for(name).expect("it is there");
+        assert_eq!(answer.verdict, Verdict::Sealed, "{}", problems(&answer));
+        assert_eq!(answer.scope, Scope::Member);
+    }
+    let absent = ask_for("data/nothing").expect_err("it is nowhere");
+    assert!(matches!(absent, Error::NoMember(_)), "{absent}");
+    assert_eq!(ask(&files).scope, Scope::Parts);
+}
+
 #[test]
 fn parts_of_other_collections_are_told() {
     let recipients = readers(Reads::VersionOne);
@@ -299,6 +333,174 @@ fn an_altered_part_is_found() {
             problems(&answer)
         );
     }
+}
+
+/// What is written out, by name; and how it ended.
+fn export(parts: &[Part]) -> (BTreeMap<String, Vec<u8>>, Result<String, Error>) {
+    let written: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
+    let mut create = |name: &str| -> io::Result<Box<dyn Write>> {
+        let mut files = written.lock().expect("nobody panics");
+        assert!(
+            files.insert(name.to_owned(), Vec::new()).is_none(),
+            "{name}"
+        );
+        let file = Put {
+            name: name.to_owned(),
+            files: written.clone(),
+        };
+        Ok(Box::new(file))
+    };
+    let ended = export_parts(parts, &mut create);
+    let files = written.lock().expect("nobody panics").clone();
+    (files, ended)
+}
+
+struct Put {
+    name: String,
+    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
+
+impl Write for Put {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut files = self.files.lock().expect("nobody panics");
+        let file = files.get_mut(&self.name).expect("it was made");
+        file.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_export_is_what_the_lines_say() {
+    let (files, _) = three(&readers(Reads::VersionOne));
+    let parts = parts(&files);
+    let (written, payload) = export(&parts);
+    assert_eq!(payload.ok(), ask(&files).payload);
+    let bundle = Bundle::open_parts(&parts).expect("a set");
+    let content = content(&bundle);
+    assert_eq!(written.len(), content.len() + 4);
+    let (mut sha256, mut blake3) = (String::new(), String::new());
+    for (member, bytes) in &content {
+        assert!(written[&format!("parts/{member}")] == *bytes, "{member}");
+        let digests = Digests::of(bytes);
+        for (list, hash) in [(&mut sha256, digests.sha256), (&mut blake3, digests.blake3)] {
+            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            list.push_str(&format!("{hex}  {member}\n"));
+        }
+    }
+    assert!(written["parts/manifest-sha256.txt"] == sha256.as_bytes());
+    assert!(written["parts/manifest-blake3.txt"] == blake3.as_bytes());
+    assert!(export(&parts[..2]).1.is_err(), "they are no set");
+}
+
+/// An archive of which a byte is another once it is told so.
+struct Turning {
+    bytes: Vec<u8>,
+    at: usize,
+    is_turned: Arc<AtomicBool>,
+}
+
+impl ReadAt for Turning {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let count = Bytes(&self.bytes).read_at(offset, buf)?;
+        let place = self.at.checked_sub(offset as usize);
+        if let Some(place) = place.filter(|place| *place < count)
+            && self.is_turned.load(Ordering::Relaxed)
+        {
+            buf[place] ^= 1;
+        }
+        Ok(count)
+    }
+}
+
+/// What is read after a set was surveyed is vouched for by each file's line alone.
+#[test]
+fn an_export_of_what_was_altered_meanwhile_is_refused() {
+    let (files, _) = three(&readers(Reads::VersionTwo));
+    let clear: Vec<Vec<u8>> = files.iter().map(archive).collect();
+    for number in 0..clear.len() {
+        // The first file of each part.
+        let prefix = format!("parts/data/{VOLUME}/");
+        let begin = memchr::memmem::find(&clear[number], prefix.as_bytes());
+        let begin = begin.expect("its local header");
+        let is_turned = Arc::new(AtomicBool::new(false));
+        let archives = clear.iter().enumerate();
+        let parts: Vec<Part> = archives
+            .map(|(at, bytes)| {
+                let archive = Turning {
+                    bytes: bytes.clone(),
+                    at: if at == number {
+                        begin + 100
+                    } else {
+                        usize::MAX
+                    },
+                    is_turned: is_turned.clone(),
+                };
+                Part::clear(at.to_string(), Arc::new(archive))
+            })
+            .collect();
+        let mut nowhere = |_: &str| Ok(Box::new(io::sink()) as Box<dyn Write>);
+        let sound = export_parts(&parts, &mut nowhere).expect("nothing turned");
+        assert_eq!(Some(sound), ask(&files).payload);
+        let mut turn = |_: &str| {
+            is_turned.store(true, Ordering::Relaxed);
+            Ok(Box::new(io::sink()) as Box<dyn Write>)
+        };
+        let error = export_parts(&parts, &mut turn).expect_err("a byte is another");
+        assert!(error.to_string().contains("data/"), "{error}");
+    }
+}
+
+/// Over many checkpoints, each file is written once, as its line says.
+#[test]
+fn an_export_of_many_files_has_each_once() {
+    const MANY: usize = 5_000;
+    let items: Vec<Item> = (0..MANY)
+        .map(|number| {
+            item(
+                format!("{:03}/f{number}", number / 100).as_bytes(),
+                [number as u8],
+            )
+        })
+        .collect();
+    let mut options = options("parts");
+    options.collection.part = 1;
+    options.checkpoint_bytes = 20_000;
+    let (sealed, bytes, key) = encrypt(options, &items, &readers(Reads::VersionTwo));
+    let (written, payload) = export(&parts(&[File { bytes, key }]));
+    assert_eq!(payload.expect("sound"), sealed.payload);
+    assert_eq!(written.len(), MANY + 4);
+    for number in 0..MANY {
+        let name = format!("parts/data/{VOLUME}/{:03}/f{number}", number / 100);
+        assert_eq!(written[&name], [number as u8], "{name}");
+    }
+}
+
+/// Makes what the fuzz target patches; run it alone when the format has changed.
+#[test]
+#[ignore = "it writes to fuzz/seeds/bundle.parts"]
+fn make_seeds() {
+    let folder = std::path::Path::new("../../fuzz/seeds/bundle.parts");
+    std::fs::create_dir_all(folder).expect("made");
+    let (files, _) = three(&readers(Reads::VersionTwo));
+    for (number, file) in (1..).zip(&files) {
+        std::fs::write(folder.join(format!("{number}.zip")), archive(file)).expect("written");
+    }
+}
+
+/// What there is in the message of a part.
+fn archive(file: &File) -> Vec<u8> {
+    let ciphertext = Ciphertext::open(Arc::new(Bytes(file.bytes.clone())));
+    let archive = ciphertext.and_then(|one| one.salvage(&file.key));
+    let archive = archive.expect("its head is there");
+    archive.read_range(0..u64::MAX, usize::MAX).expect("there")
 }
 
 /// A part that was cut is salvaged as any bundle is.

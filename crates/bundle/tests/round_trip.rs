@@ -9,7 +9,7 @@ use std::{
 
 use common::{Content, Item, VOLUME, entry, item, noise, options, spread, write, write_compressed};
 use scelle_bundle::{
-    Bundle, BundleWriter, Certificate, Compression, Error, Output, PartialFile, Verdict,
+    Bundle, BundleWriter, Certificate, Compression, Error, Output, PartialFile, Scope, Verdict,
     VerifyOptions, verify, verify_bag,
 };
 use scelle_event::{EvidencePath, StreamId};
@@ -372,6 +372,93 @@ fn one_member_can_be_checked_alone() {
     let answer = verify(&Bytes(&archive), &options).expect("an answer");
     assert_eq!(answer.verdict, Verdict::Broken);
     assert_eq!(answer.problems[0].member.as_deref(), Some(&*member));
+}
+
+/// A label that nobody can read must not be taken for none.
+#[test]
+fn a_label_that_is_none_is_told() {
+    let mut options = options("test-bundle");
+    options.collection.tlp = "TLP:PURPLE".into();
+    let (sealed, archive) = common::write_with(options, &[item(b"f", noise(1, 50))]);
+    let ask = VerifyOptions {
+        root: Some(sealed.root),
+        ..VerifyOptions::default()
+    };
+    let answer = verify(&Bytes(&archive), &ask).expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Broken);
+    let told = answer.problems[0].to_string();
+    assert!(
+        told.contains("\"TLP:PURPLE\" is not a TLP 2.0 label"),
+        "{told}"
+    );
+    let opened = Bundle::open(Arc::new(Bytes(archive)));
+    assert!(opened.is_err(), "nothing is made of it");
+}
+
+/// The answer to a name that is not there must not be that all is well.
+#[test]
+fn a_member_that_is_not_there_is_no_sealed_one() {
+    let mut items = vec![item(b"x:y/plain", noise(1, 50)), item(b"x", noise(2, 50))];
+    items[1].stream = Some(EvidencePath::from_bytes(b"Zone.Identifier"));
+    let (sealed, archive) = common::write_with(options("one"), &items);
+    let folder = tempfile::tempdir().expect("a folder");
+    zip::ZipArchive::new(io::Cursor::new(&archive))
+        .expect("a Zip archive")
+        .extract(folder.path())
+        .expect("room");
+    let bag = folder.path().join("one");
+    let ask = |archive: &[u8], member: &str| {
+        let options = VerifyOptions {
+            root: Some(sealed.root.clone()),
+            member: Some(member.to_owned()),
+            ..VerifyOptions::default()
+        };
+        [
+            verify(&Bytes(archive), &options),
+            verify_bag(&bag, &options),
+        ]
+    };
+    for name in [
+        format!("data/{VOLUME}/x=3Ay/plain"),
+        format!("{VOLUME}/x=3Ay/plain"),
+        format!("{VOLUME}/x=3AZone.Identifier"),
+        format!("{VOLUME}/x:Zone.Identifier"),
+        StreamId {
+            volume: VOLUME.into(),
+            path: EvidencePath::from_bytes(b"x:y/plain"),
+            stream: None,
+        }
+        .to_string(),
+    ] {
+        for answer in ask(&archive, &name) {
+            let answer = answer.expect("it is there");
+            assert_eq!((answer.verdict, answer.problems), (Verdict::Sealed, vec![]));
+            assert_eq!(answer.scope, Scope::Member, "{name}");
+        }
+    }
+    for name in [
+        "",
+        "x",
+        "data/",
+        "data/x",
+        VOLUME,
+        "records/collection.json",
+    ] {
+        for answer in ask(&archive, name) {
+            let error = answer.expect_err(name);
+            assert!(
+                matches!(&error, Error::NoMember(it) if it == name),
+                "{error}"
+            );
+        }
+    }
+    // What is wrong with the bundle is told all the same.
+    let [answer, _] = ask(&archive[..archive.len() - 1], "x");
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Broken);
+    assert_eq!(answer.scope, Scope::Seal);
+    let last = answer.problems.last().expect("it lacks its end");
+    assert!(last.what.contains("\"x\" was not checked"), "{last}");
 }
 
 /// Takes `left` bytes and then says that the device is full.

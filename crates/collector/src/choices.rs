@@ -1,9 +1,6 @@
 //! Options of what is collected, and how it is sealed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use scelle::{
@@ -21,6 +18,7 @@ use crate::{
     OpenArgs, RecipientArgs, Terminal,
     output::{refuse_existing, refuse_on_source},
     password,
+    small::read_small,
 };
 
 /// What is collected, and how it is sealed; `triage` has the same options.
@@ -143,7 +141,7 @@ impl Choices {
             return Ok(None);
         };
         let reading = || format!("reading the incident record {}", path.display());
-        let bytes = fs::read(path).with_context(reading)?;
+        let bytes = read_small(path).with_context(reading)?;
         let incident = Incident::read(&bytes).with_context(reading)?;
         for gap in incident.gaps() {
             terminal.warn(format!(
@@ -175,7 +173,7 @@ impl Choices {
             return Ok(Some(key));
         };
         let naming = || format!("the certificate {}", path.display());
-        let bytes = fs::read(path).with_context(naming)?;
+        let bytes = read_small(path).with_context(naming)?;
         let key = Certificate::read(&bytes)
             .and_then(|certificate| key.with_certificate(certificate))
             .with_context(naming)?;

@@ -1,7 +1,6 @@
 //! Options for encryption, and for reading what is encrypted.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use scelle::{DecryptKey, ReadKey, Recipient, Source, evidence::OpenOptions};
 use zeroize::Zeroizing;
 
-use crate::password;
+use crate::{password, small::read_small};
 
 /// How an encrypted bundle is read.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -53,7 +52,7 @@ impl KeyArgs {
             return Ok(None);
         };
         let naming = || format!("the key {}", path.display());
-        let bytes = Zeroizing::new(fs::read(path).with_context(naming)?);
+        let bytes = Zeroizing::new(read_small(path).with_context(naming)?);
         let mut key = DecryptKey::read(&bytes, None).with_context(naming)?;
         if key.is_protected() {
             let password = self.password(path)?;
@@ -127,7 +126,7 @@ impl RecipientArgs {
             .zip(&self.fingerprint)
             .map(|(path, fingerprint)| {
                 let naming = || format!("the recipient {}", path.display());
-                let bytes = fs::read(path).with_context(naming)?;
+                let bytes = read_small(path).with_context(naming)?;
                 scelle::recipient(&bytes, fingerprint).with_context(naming)
             })
             .collect()

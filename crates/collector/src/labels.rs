@@ -93,7 +93,13 @@ impl Inputs {
     pub fn add_file(&mut self, path: &Path) {
         let name = path.display().to_string();
         if let Some(claimed) = scelle::claimed_label(path) {
-            self.add(claimed, format!("the bag that {name} is from"));
+            let of = match &claimed.unreadable {
+                Some(why) => {
+                    format!("{name}, the label of whose bag can't be read ({why}),")
+                }
+                None => format!("the bag that {name} is from"),
+            };
+            self.add(claimed.tlp, of);
         }
         self.unlabelled.get_or_insert(name);
     }
@@ -142,6 +148,7 @@ impl AtMostArgs {
             return Ok(());
         };
         let why = match (&inputs.unlabelled, &inputs.strictest) {
+            (_, Some((tlp, name))) if *tlp == label.tlp => format!("{name} is {tlp}"),
             (Some(name), _) => {
                 format!("{name} bears no label, so it counts as {UNSAID} unless one is said")
             }
@@ -297,6 +304,29 @@ mod tests {
         let stated = |tlp| state(Some(tlp), None).carry(&amber);
         assert_eq!(stated(Tlp::Amber).ok(), Some(Tlp::Amber.into()));
         assert!(stated(Tlp::Green).is_err());
+    }
+
+    /// It may be the strictest, so it is taken for that, and the refusal says why.
+    #[test]
+    fn a_claim_that_cannot_be_read_counts_as_the_strictest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let info = folder.path().join("bag-info.txt");
+        std::fs::write(info, "Scelle-TLP: TLP:PURPLE\n").expect("a file");
+        let mut inputs = Inputs::default();
+        inputs.add_file(folder.path());
+        let refused = [
+            state(Some(Tlp::AmberStrict), None).carry(&inputs),
+            state(None, Some(Tlp::AmberStrict)).carry(&inputs),
+        ];
+        for refused in refused {
+            let why = refused.expect_err("it may be red").to_string();
+            assert!(
+                why.contains("\"TLP:PURPLE\" is not a TLP 2.0 label"),
+                "{why}"
+            );
+        }
+        let red = state(Some(Tlp::Red), None).carry(&inputs);
+        assert_eq!(red.ok(), Some(Tlp::Red.into()));
     }
 
     #[test]

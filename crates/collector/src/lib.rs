@@ -11,6 +11,7 @@ mod labels;
 pub mod names;
 pub mod output;
 pub mod password;
+mod small;
 pub mod terminal;
 mod unlock;
 
@@ -18,5 +19,6 @@ pub use choices::{Choices, CompressionName};
 pub use delivery::{AwayArgs, DeliveryArgs};
 pub use keys::{KeyArgs, RecipientArgs};
 pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};
+pub use small::{read_small, read_small_text};
 pub use terminal::{Common, Exit, Terminal, Tone};
 pub use unlock::{OpenArgs, UnlockArgs};

@@ -1,11 +1,13 @@
 //! Passwords of secret keys: out of a file, out of the environment, else from whoever sits at the terminal.
 
-use std::{env, fs, path::Path};
+use std::{env, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use console::Term;
 use scelle::{DecryptKey, SealKey};
 use zeroize::Zeroizing;
+
+use crate::small::{read_small, read_small_text};
 
 /// Where the password of a key is looked for in the environment.
 pub const VARIABLE: &str = "SCELLE_KEY_PASSWORD";
@@ -17,7 +19,7 @@ pub const VARIABLE: &str = "SCELLE_KEY_PASSWORD";
 /// Where the file can't be read, or there is nobody to ask.
 pub fn of_key(key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>> {
     if let Some(path) = file {
-        let text = fs::read_to_string(path)
+        let text = read_small_text(path)
             .with_context(|| format!("reading the password in {}", path.display()))?;
         let text = Zeroizing::new(text);
         // An editor puts a line's end behind it.
@@ -64,7 +66,7 @@ pub fn for_new_key(key: &Path) -> Result<Zeroizing<String>> {
 /// Where it can't be read or used.
 pub fn read_seal_key(path: &Path) -> Result<SealKey> {
     let naming = || format!("the key {}", path.display());
-    let bytes = Zeroizing::new(fs::read(path).with_context(naming)?);
+    let bytes = Zeroizing::new(read_small(path).with_context(naming)?);
     let is_protected = DecryptKey::read(&bytes, None).is_ok_and(|key| key.is_protected());
     let password = is_protected.then(|| of_key(path, None)).transpose()?;
     let password = password.as_ref().map(|text| text.as_str());

@@ -328,8 +328,9 @@ pub fn run(common: &Common, command: impl FnOnce(&Terminal) -> anyhow::Result<Ex
         Ok(Err(error)) if is_broken_pipe(&error) => Exit::COMPLETE,
         Ok(Err(error)) => {
             eprintln!(
-                "{} {error:#}",
-                paint(terminal.color_err, Tone::Bad, "error:")
+                "{} {}",
+                paint(terminal.color_err, Tone::Bad, "error:"),
+                in_words(&error)
             );
             Exit::NOT_DONE
         }
@@ -337,6 +338,19 @@ pub fn run(common: &Common, command: impl FnOnce(&Terminal) -> anyhow::Result<Ex
         Err(_) => Exit::NOT_DONE,
     };
     ExitCode::from(exit.0)
+}
+
+/// An error and its causes, each once: the sentences of some have their cause's in them. Names in
+/// them may be hostile.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -350,6 +364,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let said = |error: anyhow::Error| in_words(&error);
+        let cause = || io::Error::other("no\u{1b}[2J room");
+        let in_it = scelle::bundle::Error::Write(cause());
+        assert_eq!(
+            said(anyhow::Error::new(in_it).context("case.zip")),
+            "case.zip: writing the bundle: no\\u{1b}[2J room"
+        );
+        assert_eq!(said(anyhow::anyhow!("a\nb")), "a\nb");
+    }
 
     #[test]
     fn nothing_steers_a_terminal() {

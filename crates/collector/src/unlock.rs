@@ -1,7 +1,7 @@
 //! Options for volumes that are encrypted.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,10 @@ use scelle::{
     evidence::{OpenOptions, VolumeKeys},
 };
 
-use crate::KeyArgs;
+use crate::{
+    KeyArgs,
+    small::{read_small, read_small_text},
+};
 
 const RECOVERY: &str = "SCELLE_RECOVERY_PASSWORD";
 const PASSWORD: &str = "SCELLE_BITLOCKER_PASSWORD";
@@ -93,7 +96,7 @@ impl UnlockArgs {
         }
         for path in &self.recovery_password_file {
             let naming = || format!("the recovery password in {}", path.display());
-            let text = fs::read_to_string(path).with_context(naming)?;
+            let text = read_small_text(path).with_context(naming)?;
             let lines = text.trim_start_matches('\u{FEFF}').lines();
             for line in lines.filter(|line| !line.trim().is_empty()) {
                 keys.add_recovery_password(line).with_context(naming)?;
@@ -103,14 +106,14 @@ impl UnlockArgs {
             keys.add_password(password);
         }
         for path in &self.bitlocker_password_file {
-            let text = fs::read_to_string(path)
+            let text = read_small_text(path)
                 .with_context(|| format!("the password in {}", path.display()))?;
             // An editor puts a line's end behind it.
             keys.add_password(text.trim_end_matches(['\r', '\n']));
         }
         for path in &self.startup_key {
             let naming = || format!("the startup key {}", path.display());
-            let bytes = fs::read(path).with_context(naming)?;
+            let bytes = read_small(path).with_context(naming)?;
             keys.add_startup_key(&bytes).with_context(naming)?;
         }
         self.add_from_environment(&mut keys)?;

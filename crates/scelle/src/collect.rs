@@ -187,9 +187,7 @@ pub(crate) fn fill<W: Output>(
                 match known.has_stream(&item) {
                     Ok(false) => batch.push(item),
                     Ok(true) => {
-                        if known.is_elsewhere() {
-                            writer.pass_over(&scelle_bundle::Source::stream(&&item));
-                        }
+                        writer.pass_over(&scelle_bundle::Source::stream(&&item));
                         progress.advance(stored_bytes(item.planned.info()), 1);
                     }
                     Err(error) => result = Err(error),

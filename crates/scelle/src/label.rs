@@ -1,36 +1,156 @@
 //! Labels that files claim without a seal.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use scelle_event::Tlp;
 
 /// BagIt metadata of a bundle is a few hundred bytes.
 const INFO_LIMIT: u64 = 64 << 10;
+const INFO: &str = "bag-info.txt";
+const KEY: &str = "Scelle-TLP";
+
+/// The label that a bag claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedLabel {
+    /// The label; [`Tlp::Red`] where it can't be read, since it may be that.
+    pub tlp: Tlp,
+    /// Why it can't be read.
+    pub unreadable: Option<String>,
+}
 
 /// The strictest label that a bag claims in which `path` lies (an export of a bundle, or a file of one).
 ///
 /// Nothing vouches for it: whoever made the folder may have written it. So it is a reason to refuse a freer
 /// label, and none to choose it.
-pub fn claimed_label(path: &Path) -> Option<Tlp> {
-    let path = path.canonicalize().ok()?;
-    path.ancestors().filter_map(bag_label).max()
+pub fn claimed_label(path: &Path) -> Option<ClaimedLabel> {
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if is_absent(&error) => return None,
+        Err(error) => return Some(ClaimedLabel::unreadable(path, &error.to_string())),
+    };
+    let claims = path.ancestors().filter_map(bag_label);
+    claims.max_by_key(|claim| (claim.tlp, claim.unreadable.is_none()))
 }
 
-/// What the bag in that folder says; nothing where there is none, or its metadata is not as ours.
-fn bag_label(folder: &Path) -> Option<Tlp> {
-    let info = folder.join("bag-info.txt");
-    if !info.is_file() {
-        return None;
+impl ClaimedLabel {
+    fn unreadable(path: &Path, why: &str) -> Self {
+        Self {
+            tlp: Tlp::Red,
+            unreadable: Some(format!("{}: {why}", path.display())),
+        }
+    }
+}
+
+/// What the bag in that folder says; nothing where there is none, or it is of a tool that knows no labels.
+fn bag_label(folder: &Path) -> Option<ClaimedLabel> {
+    let path = folder.join(INFO);
+    let read = match path.symlink_metadata() {
+        Err(error) if is_absent(&error) => return None,
+        Err(error) => Err(error.to_string()),
+        Ok(_) => read_info(&path).and_then(|text| label_in(&text)),
+    };
+    match read {
+        Ok(tlp) => tlp.map(|tlp| ClaimedLabel {
+            tlp,
+            unreadable: None,
+        }),
+        Err(why) => Some(ClaimedLabel::unreadable(&path, &why)),
+    }
+}
+
+/// Whether there is no such file: the last of the "folders" may be the file itself.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+fn read_info(path: &Path) -> Result<String, String> {
+    let wrong = |error: io::Error| error.to_string();
+    // A pipe would be waited for.
+    if !path.metadata().map_err(wrong)?.is_file() {
+        return Err("it is no file".into());
     }
     let mut text = Vec::new();
-    File::open(info)
-        .ok()?
-        .take(INFO_LIMIT)
-        .read_to_end(&mut text)
-        .ok()?;
-    String::from_utf8_lossy(&text)
-        .lines()
-        .find_map(|line| line.strip_prefix("Scelle-TLP: "))?
-        .parse()
-        .ok()
+    let file = File::open(path).map_err(wrong)?;
+    let read = file.take(INFO_LIMIT + 1).read_to_end(&mut text);
+    if read.map_err(wrong)? as u64 > INFO_LIMIT {
+        return Err(format!(
+            "it has more than {INFO_LIMIT} bytes, and no bundle's has"
+        ));
+    }
+    String::from_utf8(text).map_err(|_| "it is no UTF-8 text".into())
+}
+
+/// The strictest label that stands there; BagIt's keys are of any case.
+fn label_in(info: &str) -> Result<Option<Tlp>, String> {
+    let mut strictest = None;
+    for line in info.lines() {
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        if key.trim().eq_ignore_ascii_case(KEY) {
+            let tlp: Tlp = value
+                .trim()
+                .parse()
+                .map_err(|error: scelle_event::ParseTlpError| error.to_string())?;
+            strictest = strictest.max(Some(tlp));
+        }
+    }
+    Ok(strictest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_label_that_cannot_be_read_counts_as_the_strictest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let info = folder.path().join(INFO);
+        let file = folder.path().join("data/a");
+        fs::create_dir(folder.path().join("data")).expect("a folder");
+        fs::write(&file, "x").expect("room");
+        assert_eq!(claimed_label(&file), None);
+        assert_eq!(claimed_label(&folder.path().join("absent")), None);
+        let readable = |tlp| {
+            Some(ClaimedLabel {
+                tlp,
+                unreadable: None,
+            })
+        };
+        for (text, claim) in [
+            ("A: b\n", None),
+            ("Scelle-TLP: TLP:AMBER\n", readable(Tlp::Amber)),
+            ("A: b\r\nscelle-tlp :  green\r\n", readable(Tlp::Green)),
+            (
+                "Scelle-TLP: clear\nScelle-TLP: amber+strict\n",
+                readable(Tlp::AmberStrict),
+            ),
+        ] {
+            fs::write(&info, text).expect("room");
+            assert_eq!(claimed_label(&file), claim, "{text}");
+        }
+        let long = format!("{}\nScelle-TLP: clear\n", "x".repeat(INFO_LIMIT as usize));
+        for text in [
+            &b"Scelle-TLP: TLP:PURPLE\n"[..],
+            b"Scelle-TLP:\n TLP:GREEN\n",
+            b"Scelle-TLP: clear\nScelle-TLP: ?\n",
+            b"Scelle-TLP: clear\n\xFF\n",
+            long.as_bytes(),
+        ] {
+            fs::write(&info, text).expect("room");
+            let claim = claimed_label(&file).expect("it claims something");
+            assert_eq!(claim.tlp, Tlp::Red);
+            assert!(claim.unreadable.is_some_and(|why| why.contains(INFO)));
+        }
+        fs::remove_file(&info).expect("there");
+        fs::create_dir(&info).expect("room");
+        assert_eq!(claimed_label(&file).map(|claim| claim.tlp), Some(Tlp::Red));
+    }
 }

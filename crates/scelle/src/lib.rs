@@ -76,7 +76,7 @@ pub use scelle_timeline as timeline;
 pub use analyse::{TimelineError, metadata, parse_all, timeline};
 pub use collect::{collect, collect_into};
 pub use key::{ReadKey, is_ciphertext};
-pub use label::claimed_label;
+pub use label::{ClaimedLabel, claimed_label};
 pub use order::{CollectError, Collected, Destination, Order, PreparedRun, recipient, run_key};
 pub use parts::{parts_of, verify_parts};
 pub use prepared::{

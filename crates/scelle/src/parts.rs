@@ -68,7 +68,10 @@ pub fn parts_of(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Opens each file as a part; of an encrypted one, as much as is there.
-fn read(paths: &[PathBuf], key: Option<&ReadKey>) -> Result<Vec<Part>, (PathBuf, Error)> {
+pub(crate) fn read(
+    paths: &[PathBuf],
+    key: Option<&ReadKey>,
+) -> Result<Vec<Part>, (PathBuf, Error)> {
     let read = |path: &PathBuf| -> Result<Part, Error> {
         let name = path.display().to_string();
         match ciphertext(path)? {
@@ -109,8 +112,11 @@ pub fn verify_parts(
     progress: &Progress,
 ) -> Result<Verification, VerifyError> {
     progress.begin("verifying", 0, 0);
-    let parts = read(paths, key).map_err(|(path, source)| VerifyError::Part { path, source })?;
-    Ok(scelle_bundle::verify_parts(&parts, options)?)
+    let parts = read(paths, key).map_err(|(path, source)| VerifyError::Bundle { path, source })?;
+    scelle_bundle::verify_parts(&parts, options).map_err(|source| VerifyError::Bundle {
+        path: paths.first().cloned().unwrap_or_default(),
+        source,
+    })
 }
 
 #[cfg(test)]

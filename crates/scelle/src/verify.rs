@@ -9,12 +9,12 @@ use scelle_bundle::{Verification, VerifyOptions};
 use scelle_engine::Progress;
 use scelle_evidence::FileSource;
 #[cfg(feature = "extract")]
-use scelle_formats::{Digests, Hasher, ReadAt, ReadAtExt as _};
+use scelle_formats::ReadAt;
+use scelle_formats::ReadError;
 
 use crate::key::{ReadKey, ciphertext, needed};
 #[cfg(feature = "extract")]
 use crate::{
-    collection::hex,
     key::decrypt,
     parts::{parts_of, verify_parts},
 };
@@ -31,17 +31,14 @@ pub enum VerifyError {
         /// What the system said.
         source: io::Error,
     },
-    /// A part of a collection can't be opened.
+    /// The bundle, or a part of it, can't be opened or checked.
     #[error("{}: {source}", path.display())]
-    Part {
+    Bundle {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: scelle_bundle::Error,
     },
-    /// The question makes no sense.
-    #[error(transparent)]
-    Bundle(#[from] scelle_bundle::Error),
     /// A bundle that is not whole is not exported.
     #[cfg(feature = "extract")]
     #[error("{} is {}: {problem}", path.display(), verdict.name())]
@@ -52,6 +49,18 @@ pub enum VerifyError {
         verdict: scelle_bundle::Verdict,
         /// The first thing that is wrong.
         problem: String,
+    },
+    /// What was written is not what was checked.
+    #[cfg(feature = "extract")]
+    #[error(
+        "{} was changed while it was exported: what stands in {} is not what was checked",
+        path.display(), to.display()
+    )]
+    Changed {
+        /// Which bundle.
+        path: PathBuf,
+        /// The folder of the export.
+        to: PathBuf,
     },
     /// The archive can't be unpacked.
     #[cfg(feature = "extract")]
@@ -92,15 +101,25 @@ pub fn verify_with_key(
         path: path.to_owned(),
         source,
     };
-    if fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(scelle_bundle::verify_bag(path, options)?);
-    }
-    if let Some(ciphertext) = ciphertext(path)? {
-        let key = needed(key)?.session_key(&ciphertext)?;
-        return Ok(scelle_bundle::verify_encrypted(&ciphertext, &key, options)?);
-    }
-    let source = FileSource::open(path).map_err(failed)?;
-    Ok(scelle_bundle::verify(&source, options)?)
+    let check = || {
+        if path.is_dir() {
+            return scelle_bundle::verify_bag(path, options);
+        }
+        if let Some(ciphertext) = ciphertext(path)? {
+            let key = needed(key)?.session_key(&ciphertext)?;
+            return scelle_bundle::verify_encrypted(&ciphertext, &key, options);
+        }
+        let source = FileSource::open(path).map_err(|error| ReadError::io(0, error))?;
+        scelle_bundle::verify(&source, options)
+    };
+    fs::metadata(path).map_err(failed)?;
+    check().map_err(of(path))
+}
+
+/// What is wrong with that file.
+fn of(path: &Path) -> impl FnOnce(scelle_bundle::Error) -> VerifyError {
+    let path = path.to_owned();
+    |source| VerifyError::Bundle { path, source }
 }
 
 /// Writes a bundle's bag, in clear, below the folder `to`, after checking it: names that lead
@@ -138,12 +157,18 @@ pub fn extract(
     }
     progress.begin("unpacking", 0, 0);
     if parts != [path] {
-        unpack_parts(&parts, to, key)?;
+        let written = unpack_parts(&parts, to, key)?;
+        if checked.payload.as_ref() != Some(&written) {
+            return Err(VerifyError::Changed {
+                path: path.to_owned(),
+                to: to.to_owned(),
+            });
+        }
         return Ok(checked);
     }
-    let unpacked = match ciphertext(path)? {
+    let unpacked = match ciphertext(path).map_err(of(path))? {
         Some(ciphertext) => {
-            let archive = Cursor::new(decrypt(&ciphertext, key)?);
+            let archive = Cursor::new(decrypt(&ciphertext, key).map_err(of(path))?);
             unpack(BufReader::with_capacity(BUFFER_BYTES, archive), to)
         }
         None => {
@@ -161,67 +186,26 @@ pub fn extract(
     Ok(checked)
 }
 
-/// Writes what the parts hold together.
+/// Writes what the parts hold together; gives the payload id of what was written.
 #[cfg(feature = "extract")]
-fn unpack_parts(parts: &[PathBuf], to: &Path, key: Option<&ReadKey>) -> Result<(), VerifyError> {
-    const BAGIT: &str = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
-    let bundle = crate::parts::open_bundle(parts, key)
-        .map_err(|(path, source)| VerifyError::Part { path, source })?;
-    let bag = to.join(&bundle.collection.name);
-    let failed = |path: &Path, source: io::Error| VerifyError::Io {
-        path: path.to_owned(),
-        source,
+fn unpack_parts(
+    parts: &[PathBuf],
+    to: &Path,
+    key: Option<&ReadKey>,
+) -> Result<String, VerifyError> {
+    let read = crate::parts::read(parts, key)
+        .map_err(|(path, source)| VerifyError::Bundle { path, source })?;
+    let mut create = |name: &str| -> io::Result<Box<dyn io::Write>> {
+        let path = to.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        Ok(Box::new(fs::File::create_new(path)?))
     };
-    let (mut sha256, mut blake3) = (String::new(), String::new());
-    for (member, _) in bundle.files() {
-        let path = bag.join(member);
-        let digests = bundle
-            .open_stored(member)
-            .map_err(io::Error::from)
-            .and_then(|stream| write_out(&*stream, &path))
-            .map_err(|source| failed(&path, source))?;
-        for (manifest, hash) in [(&mut sha256, digests.sha256), (&mut blake3, digests.blake3)] {
-            manifest.push_str(&format!("{}  {member}\n", hex(&hash)));
-        }
-    }
-    let info = format!(
-        "Scelle-TLP: {}\nScelle-Payload: {}\n",
-        bundle.tlp.name(),
-        bundle.payload
-    );
-    for (name, text) in [
-        ("bagit.txt", BAGIT),
-        ("bag-info.txt", &info),
-        ("manifest-sha256.txt", &sha256),
-        ("manifest-blake3.txt", &blake3),
-    ] {
-        let path = bag.join(name);
-        fs::create_dir_all(&bag)
-            .and_then(|()| fs::write(&path, text))
-            .map_err(|source| failed(&path, source))?;
-    }
-    Ok(())
-}
-
-/// Writes a stream to a new file; gives its hashes.
-#[cfg(feature = "extract")]
-fn write_out(stream: &dyn ReadAt, path: &Path) -> io::Result<Digests> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let mut file = fs::File::create_new(path)?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut at = 0;
-    loop {
-        let have = stream.read_full_at(at, &mut buffer)?;
-        if have == 0 {
-            return Ok(hasher.finish());
-        }
-        io::Write::write_all(&mut file, &buffer[..have])?;
-        hasher.update(&buffer[..have]);
-        at += have as u64;
-    }
+    scelle_bundle::export_parts(&read, &mut create).map_err(|source| VerifyError::Bundle {
+        path: to.to_owned(),
+        source,
+    })
 }
 
 #[cfg(feature = "extract")]

@@ -164,3 +164,22 @@ fn a_changed_plan_is_found_by_its_signature() {
             .contains("not the one that the plan was made for")
     );
 }
+
+/// Makes what the fuzz target patches; run it alone when the format has changed.
+#[test]
+#[ignore = "it writes to fuzz/seeds/scelle.plan"]
+fn make_seeds() {
+    let folder = std::path::Path::new("../../fuzz/seeds/scelle.plan");
+    std::fs::create_dir_all(folder).expect("made");
+    let case = key("case");
+    let made = forge(&Bytes(PROGRAM), plan(), &case, 20 * 365 * DAY).expect("forged");
+    let plan = serde_json::to_vec_pretty(&made.plan).expect("plain data");
+    let secret = case.secret_text(None).expect("it has no password");
+    for (name, bytes) in [
+        ("prepared.bin", &[PROGRAM, &made.behind].concat()[..]),
+        ("plan.json", &plan),
+        ("case.key.asc", secret.as_bytes()),
+    ] {
+        std::fs::write(folder.join(name), bytes).expect("written");
+    }
+}

@@ -10,7 +10,11 @@ use pgp::{
 use zeroize::Zeroizing;
 
 use super::aes::{AES128, AES256};
-use crate::{Error, key::fingerprint, text::hex};
+use crate::{
+    Error,
+    key::{fingerprint, no_secret},
+    text::hex,
+};
 
 const WHAT: &str = "the key to read with";
 
@@ -28,7 +32,7 @@ impl DecryptKey {
     /// used.
     pub fn read(bytes: &[u8], password: Option<&str>) -> Result<Self, Error> {
         let (secret, _) = SignedSecretKey::from_reader_single(Cursor::new(bytes))
-            .map_err(|error| Error::key(WHAT, error))?;
+            .map_err(|error| no_secret(WHAT, bytes, error))?;
         Ok(Self {
             secret,
             password: password.map_or_else(Password::empty, Password::from),
@@ -74,7 +78,8 @@ impl DecryptKey {
             WHAT,
             why.unwrap_or_else(|| {
                 format!(
-                    "the bundle is not encrypted for {}; it is for the keys {}",
+                    "the bundle is not encrypted for {}; it is for the keys {}: name the secret key of one of \
+                     these",
                     self.fingerprint(),
                     packets.iter().map(show).collect::<Vec<_>>().join(", ")
                 )

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use scelle_formats::{Hasher, ReadAt, ReadAtExt as _};
 
 use super::{
-    Problems, Scope, Verification, VerifyOptions, conclude, envelope,
+    Problems, Scope, Verification, VerifyOptions,
+    asked::Asked,
+    conclude, envelope,
     payload::{self, Expected},
     tags::{self, Order, Seal},
     unfinished,
@@ -34,7 +36,7 @@ pub(super) struct Check<'a> {
     pub(super) archive: ArchiveReader<'a>,
     pub(super) folder: &'a str,
     pub(super) problems: &'a Problems,
-    pub(super) options: &'a VerifyOptions,
+    pub(super) asked: &'a Asked<'a>,
     /// Compressed bytes of the segments of large members.
     pub(super) segments: HashMap<String, Vec<u64>>,
     /// Keys of all members' names, sorted.
@@ -45,6 +47,7 @@ pub(super) struct Check<'a> {
 pub(super) fn check(
     source: &dyn ReadAt,
     options: &VerifyOptions,
+    asked: &Asked<'_>,
     message: Option<&Decrypted>,
     scope: Scope,
 ) -> Verification {
@@ -61,7 +64,7 @@ pub(super) fn check(
                 archive,
                 folder: &folder,
                 problems: &problems,
-                options,
+                asked,
                 segments: HashMap::new(),
                 members: Vec::new(),
             };
@@ -346,7 +349,7 @@ impl Check<'_> {
 
     /// Compares what the checkpoints say of the bytes before them.
     fn check_prefixes(&self, heads: &[(String, Head)]) {
-        if self.options.member.is_some() {
+        if !self.asked.is_all() {
             return;
         }
         let mut hasher = blake3::Hasher::new();

@@ -10,7 +10,9 @@ use std::{
 use scelle_formats::{Digests, Hasher};
 
 use super::{
-    Problems, Scope, Verification, VerifyOptions, conclude,
+    Problems, Scope, Verification, VerifyOptions,
+    asked::Asked,
+    conclude,
     tags::{self, Seal},
 };
 use crate::{
@@ -20,12 +22,13 @@ use crate::{
 
 const STEP_BYTES: usize = 1 << 20;
 
-pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
-    let mut verification = Verification::new(Scope::Bag);
+pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -> Verification {
+    let mut verification = Verification::new(asked.scope(Scope::Bag));
     let problems = Problems::default();
     let bag = Bag {
         folder,
         problems: &problems,
+        asked,
     };
     let manifest = bag.read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT);
     let signers: Vec<_> = manifest.as_deref().map_or_else(Vec::new, |manifest| {
@@ -94,6 +97,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions) -> Verification {
 struct Bag<'a> {
     folder: &'a Path,
     problems: &'a Problems,
+    asked: &'a Asked<'a>,
 }
 
 impl Bag<'_> {
@@ -238,6 +242,9 @@ impl Bag<'_> {
             {
                 self.problems
                     .of(name, "the manifests and records/files.jsonl differ");
+            }
+            if !self.asked.wants(&line) {
+                continue;
             }
             if let Some(digests) = self.hash(name)
                 && (hex(&digests.sha256) != sha256 || hex(&digests.blake3) != blake3)

@@ -1,6 +1,8 @@
 //! Checking what an encrypted bundle's archive came in.
 
-use super::{Problem, Problems, Scope, Verdict, Verification, VerifyOptions, archive, tags};
+use super::{
+    Problem, Problems, Scope, Verdict, Verification, VerifyOptions, archive, asked::Asked, tags,
+};
 use crate::{
     Certificate, Ciphertext, Collection, Decrypted, Ending, Error, SessionKey, reader::Member,
 };
@@ -13,20 +15,23 @@ pub(super) fn check(
     ciphertext: &Ciphertext,
     key: &SessionKey,
     options: &VerifyOptions,
+    asked: &Asked<'_>,
 ) -> Result<Verification, Error> {
     let decrypted = ciphertext.salvage(key)?;
-    let scope = Scope::of(options);
+    let scope = asked.scope(Scope::Archive);
     let problem = match decrypted.ending() {
         Ending::Whole => {
             let message = Some(&decrypted);
-            return Ok(archive::check(&decrypted, options, message, scope));
+            return Ok(archive::check(&decrypted, options, asked, message, scope));
         }
         // No byte of it reaches a parser: whoever altered it may have made it to harm one.
         Ending::Altered(what) => {
             let mut verification = Verification::new(Scope::Archive);
             verification.problems.push(Problem {
                 member: None,
-                what: format!("{ALTERED}: {what}"),
+                what: format!(
+                    "{ALTERED}: {what}; nothing in it was looked at: take another copy of the file"
+                ),
             });
             return Ok(verification);
         }
@@ -35,7 +40,7 @@ pub(super) fn check(
             what: CUT.into(),
         },
     };
-    let mut verification = archive::check(&decrypted, options, None, scope);
+    let mut verification = archive::check(&decrypted, options, asked, None, scope);
     verification.problems.insert(0, problem);
     verification.vouched_by.clear();
     if verification.verdict != Verdict::Broken {

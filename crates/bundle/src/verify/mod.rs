@@ -5,6 +5,7 @@
 //! is made again and compared. Memory is some buffers a thread, and 8 bytes a member.
 
 mod archive;
+mod asked;
 mod directory;
 mod envelope;
 mod parts;
@@ -18,6 +19,7 @@ pub use proof::CheckedProof;
 
 use std::{fmt, path::Path, sync::Mutex};
 
+use asked::Asked;
 use jiff::Timestamp;
 use pgp::composed::SignedPublicKey;
 use scelle_formats::ReadAt;
@@ -44,7 +46,8 @@ pub struct VerifyOptions {
     pub authorities: Vec<StampAuthority>,
     /// The root that the operator wrote down (BLAKE3 or SHA-256), in any grouping.
     pub root: Option<String>,
-    /// Check only this payload member, and what vouches for it.
+    /// Check only this payload member, and what vouches for it: its name in the manifests, with or
+    /// without `data/`, or that of its stream.
     pub member: Option<String>,
 }
 
@@ -128,8 +131,10 @@ pub enum Scope {
     Archive,
     /// A bag that was extracted: its files, and not the archive that it came in.
     Bag,
-    /// One member of an archive, and what vouches for it.
+    /// One member, and what vouches for it.
     Member,
+    /// What vouches for a member: the one that was asked for was not there.
+    Seal,
     /// What a proof shows of one stream, and what vouches for it.
     Proof,
     /// All parts of a collection that was cut off and gone on with.
@@ -137,10 +142,15 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn of(options: &VerifyOptions) -> Self {
-        match options.member {
-            Some(_) => Self::Member,
-            None => Self::Archive,
+    /// The name used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Bag => "bag",
+            Self::Member => "member",
+            Self::Seal => "seal",
+            Self::Proof => "proof",
+            Self::Parts => "parts",
         }
     }
 }
@@ -216,11 +226,14 @@ impl Verification {
 /// Checks an archive, on the caller's rayon pool.
 ///
 /// # Errors
-/// [`Error::Key`] when the root to compare with is no hash. What is wrong with the bundle is no
-/// error but the answer.
+/// [`Error::Key`] when the root to compare with is no hash, [`Error::NoMember`] when all is right but
+/// the member that is asked for is not there. What is wrong with the bundle is no error but the
+/// answer.
 pub fn verify(source: &dyn ReadAt, options: &VerifyOptions) -> Result<Verification, Error> {
     check_options(options)?;
-    Ok(archive::check(source, options, None, Scope::of(options)))
+    let asked = Asked::of(options);
+    let scope = asked.scope(Scope::Archive);
+    asked.answer(archive::check(source, options, &asked, None, scope))
 }
 
 /// Checks an encrypted bundle: its ciphertext in a first pass, then the archive in it, then the
@@ -234,7 +247,8 @@ pub fn verify_encrypted(
     options: &VerifyOptions,
 ) -> Result<Verification, Error> {
     check_options(options)?;
-    envelope::check(ciphertext, key, options)
+    let asked = Asked::of(options);
+    asked.answer(envelope::check(ciphertext, key, options, &asked)?)
 }
 
 /// Checks the parts of a collection that was cut off and gone on with, in whatever order: each,
@@ -244,7 +258,8 @@ pub fn verify_encrypted(
 /// As [`verify`].
 pub fn verify_parts(parts: &[Part], options: &VerifyOptions) -> Result<Verification, Error> {
     check_options(options)?;
-    Ok(parts::check(parts, options))
+    let asked = Asked::of(options);
+    asked.answer(parts::check(parts, options, &asked))
 }
 
 /// Checks a bag that was extracted, or packed by another tool and extracted again. The answer is
@@ -254,7 +269,8 @@ pub fn verify_parts(parts: &[Part], options: &VerifyOptions) -> Result<Verificat
 /// As [`verify`].
 pub fn verify_bag(folder: &Path, options: &VerifyOptions) -> Result<Verification, Error> {
     check_options(options)?;
-    Ok(directory::check(folder, options))
+    let asked = Asked::of(options);
+    asked.answer(directory::check(folder, options, &asked))
 }
 
 fn check_options(options: &VerifyOptions) -> Result<(), Error> {

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 
 use super::{
-    Problem, Problems, Scope, Signer, Verdict, Verification, VerifyOptions, archive,
-    payload::Hashed, tags,
+    Problem, Problems, Scope, Signer, Verdict, Verification, VerifyOptions, archive, asked::Asked,
+    payload::Hashed,
 };
 use crate::{
     Ending, Part,
@@ -27,17 +27,17 @@ const BATCH_BYTES: u64 = 32 << 20;
 /// What a range of a line takes.
 const RANGE_BYTES: usize = 16;
 
-pub(super) fn check(parts: &[Part], options: &VerifyOptions) -> Verification {
+pub(super) fn check(parts: &[Part], options: &VerifyOptions, asked: &Asked<'_>) -> Verification {
     let set = Set::arrange(parts);
     let problems = Problems::default();
     let mut verification = match set.parts.last() {
-        Some(last) => check_last(last, options),
+        Some(last) => check_last(last, options, asked),
         None => Verification::new(Scope::Parts),
     };
     let mut all = All::default();
     for (at, placed) in set.parts.iter().enumerate() {
         let is_last = at + 1 == set.parts.len();
-        if let Err(what) = all.take(placed, is_last, options, &problems) {
+        if let Err(what) = all.take(placed, is_last, asked, &problems) {
             problems.note(format!("{}: {what}", placed.part.name));
         }
         if !is_last {
@@ -48,6 +48,7 @@ pub(super) fn check(parts: &[Part], options: &VerifyOptions) -> Verification {
         problems.note("two parts hold a file of the same name");
     }
     let mut verification = settle(verification, set.flaws, problems);
+    verification.scope = asked.scope(Scope::Parts);
     let is_sealed = matches!(
         verification.verdict,
         Verdict::Sealed | Verdict::SignerUnknown
@@ -56,14 +57,14 @@ pub(super) fn check(parts: &[Part], options: &VerifyOptions) -> Verification {
     verification
 }
 
-fn check_last(last: &Placed<'_>, options: &VerifyOptions) -> Verification {
+fn check_last(last: &Placed<'_>, options: &VerifyOptions, asked: &Asked<'_>) -> Verification {
     let message = match last.part.ending() {
         // No byte of it reaches another parser; what is wrong is told with the set's flaws.
         Some(Ending::Altered(_)) => return Verification::new(Scope::Parts),
         Some(Ending::Whole) => last.part.message(),
         Some(Ending::Cut) | None => None,
     };
-    archive::check(last.part.bytes(), options, message, Scope::Parts)
+    archive::check(last.part.bytes(), options, asked, message, Scope::Parts)
 }
 
 /// Adds what an earlier part holds, and who signed it.
@@ -119,7 +120,7 @@ impl All {
         &mut self,
         placed: &Placed<'_>,
         is_last: bool,
-        options: &VerifyOptions,
+        asked: &Asked<'_>,
         problems: &Problems,
     ) -> Result<(), String> {
         let mut batch = Vec::new();
@@ -131,7 +132,7 @@ impl All {
             self.payload.update(line.blake3_line()?.as_bytes());
             self.names.push(names::folded_key(&line.member));
             self.files += 1;
-            if is_last || tags::is_passed_over(options, &line.member) {
+            if is_last || !asked.wants(line) {
                 return Ok(());
             }
             if segments.len() as u64 > found.facts.size.div_ceil(SEGMENT_BYTES as u64).max(1) {

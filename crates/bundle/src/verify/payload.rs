@@ -168,7 +168,7 @@ fn check_item(check: &Check<'_>, item: &Item, salvaged: Option<&Salvaged>) {
             line.member_size()
         ));
     }
-    if tags::is_passed_over(check.options, name) {
+    if !check.asked.wants(&line) {
         return;
     }
     let none = Vec::new();

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use scelle_event::Tlp;
 use scelle_formats::Digests;
 
 use super::{Problems, Signer, Verification};
 use crate::{
-    Certificate, Collection, FORMAT, VerifyOptions, cut::signer_name, reader::Member, salvage,
-    stamp::Stamp, text::hex, writer::SIGNER,
+    Certificate, Collection, FORMAT, cut::signer_name, reader::Member, salvage, stamp::Stamp,
+    text::hex, writer::SIGNER,
 };
 
 /// The most bytes that each file which is read whole may have.
@@ -317,6 +318,9 @@ pub(super) fn check_words(
                     "it does not say truly whether the bundle is a salvage",
                 );
             }
+            if let Err(error) = collection.tlp.parse::<Tlp>() {
+                problems.of(COLLECTION, format!("its label: {error}"));
+            }
             verification.tlp = Some(collection.tlp);
             verification.deployment = collection.deployment;
         }
@@ -361,12 +365,4 @@ pub(super) fn signers<'a>(
 /// The tag files, found by name.
 pub(super) fn find<'a>(tags: &'a [Member], name: &str) -> Option<&'a Member> {
     tags.iter().find(|member| member.name == name)
-}
-
-/// Whether only one member is asked for, and it is not this one.
-pub(super) fn is_passed_over(options: &VerifyOptions, name: &str) -> bool {
-    options
-        .member
-        .as_deref()
-        .is_some_and(|member| member != name)
 }

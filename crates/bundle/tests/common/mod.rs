@@ -5,11 +5,15 @@ pub(crate) mod certificates;
 pub(crate) mod encrypted;
 pub(crate) mod unpacked;
 
-use std::{borrow::Cow, ops::Range};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    ops::Range,
+};
 
 use scelle_bundle::{
-    BundleWriter, Collection, Compression, Options, Plan, SealKey, Sealed, Source, Stream, Tool,
-    VolumeRecord,
+    BundleWriter, Collection, Compression, Options, Output, Plan, SealKey, Sealed, Source, Stream,
+    Tool, VolumeRecord,
 };
 use scelle_event::{EvidencePath, UtcNanos};
 use scelle_evidence::{Attributes, Details, Entry, EntryKind, FileId, NamedTimes, Times};
@@ -243,6 +247,21 @@ pub(crate) fn write_compressed(items: &[Item], compression: Compression) -> (Sea
     options.compression = compression;
     write_with(options, items)
 }
+
+/// Takes all and keeps nothing.
+pub(crate) struct Nowhere;
+
+impl Write for Nowhere {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for Nowhere {}
 
 /// Bytes that compress, but not too well, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {

@@ -17,6 +17,8 @@ pub(crate) fn evidence() -> Vec<Item> {
     items[4].content = Content::Sparse(700_000, vec![(0, noise(1, 400)), (300_000, vec![7; 90])]);
     items[6].content = Content::Lost;
     items[7] = item(b"D/F2", b"a name that clashes".to_vec());
+    // One that is lost has its name all the same.
+    items[10] = item(b"D/F6", b"a name that clashes with what was lost".to_vec());
     items[9] = Item {
         entry: entry(b"d/f3", 12),
         stream: Some(EvidencePath::from_bytes(b"Zone.Identifier")),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use scelle::{SalvageOrder, bundle::grouped, engine::Progress};
 use serde_json::json;
 
-use crate::{Exit, KeyArgs, RecipientArgs, Terminal, Tone};
+use crate::{Exit, KeyArgs, RecipientArgs, Terminal, Tone, terminal::plain};
 
 /// Save what a bundle that was cut off still holds
 #[derive(clap::Args, Debug)]
@@ -77,7 +77,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         saved.vouched_files,
         saved.unvouched_files
     ))?;
-    terminal.line(format!("{}{}", head("Label"), saved.sealed.tlp))?;
+    terminal.line(format!("{}{}", head("Label"), plain(&saved.sealed.tlp)))?;
     terminal.line(format!("{}{}", head("Root"), grouped(&saved.sealed.root)))?;
     if saved.is_complete {
         terminal.note("all that was collected is there: only the end was missing");

@@ -1,6 +1,6 @@
 //! `verify`: is a bundle what it was when it was sealed?
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use scelle::{
 };
 use serde_json::json;
 
-use crate::{Exit, KeyArgs, Terminal, Tone, terminal::plain};
+use crate::{Exit, KeyArgs, Terminal, Tone, small::read_small, terminal::plain};
 
 /// Check that a bundle is what it was when it was sealed
 #[derive(clap::Args, Debug)]
@@ -19,7 +19,7 @@ use crate::{Exit, KeyArgs, Terminal, Tone, terminal::plain};
 Examples:
   verify case.scelle.zip --root 1234abcd…          is it the one whose root was written down?
   verify case.scelle.zip --trust case.cert.asc     did a collector seal it that the CERT prepared?
-  verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'
+  verify case.scelle.zip --member 'ntfs-1234567890ABCDEF/$MFT'     one file, named as ls does
   verify case.scelle.zip.pgp --key secret.asc      an encrypted one, to its last byte
   verify case.part*.scelle.zip.pgp --key secret.asc         all parts of one that was cut off
   verify folder                                    a bag that someone has extracted
@@ -44,7 +44,8 @@ pub struct Args {
     /// The root hash that was written down; blanks and case do not matter
     #[arg(long, value_name = "HASH")]
     root: Option<String>,
-    /// Check only this payload file, besides the seal
+    /// Check only this payload file, besides the seal: named as `ls` or as a manifest does; one that
+    /// is not there is an error
     #[arg(long, value_name = "PATH")]
     member: Option<String>,
     #[command(flatten)]
@@ -84,7 +85,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 pub fn read_certificates(paths: &[PathBuf]) -> Result<Vec<Certificate>> {
     let read = |path: &PathBuf| {
         let reading = || format!("reading the certificate {}", path.display());
-        let bytes = fs::read(path).with_context(reading)?;
+        let bytes = read_small(path).with_context(reading)?;
         Certificate::read(&bytes).with_context(reading)
     };
     paths.iter().map(read).collect()
@@ -98,7 +99,7 @@ pub fn read_authorities(paths: &[PathBuf]) -> Result<Vec<StampAuthority>> {
     let mut read = Vec::new();
     for path in paths {
         let reading = || format!("reading the certificate {}", path.display());
-        let bytes = fs::read(path).with_context(reading)?;
+        let bytes = read_small(path).with_context(reading)?;
         read.extend(StampAuthority::read(&bytes).with_context(reading)?);
     }
     Ok(read)
@@ -123,6 +124,7 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         Scope::Archive => "",
         Scope::Bag => " (checked the bag, and not the archive that it came in)",
         Scope::Member => " (checked one member, and what vouches for it)",
+        Scope::Seal => " (checked the seal, and no member)",
         Scope::Proof => " (checked what a proof shows, and what vouches for it)",
         Scope::Parts => " (checked all parts together)",
     };
@@ -135,7 +137,7 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         ("Root", report.root.as_deref().map(grouped)),
         ("  SHA-256", report.root_sha256.as_deref().map(grouped)),
         ("Payload", report.payload.as_deref().map(grouped)),
-        ("Label", report.tlp.clone()),
+        ("Label", report.tlp.as_deref().map(plain)),
     ] {
         if let Some(value) = value {
             terminal.line(format!("{}{value}", head(name)))?;
@@ -182,7 +184,8 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
         };
         terminal.line(format!("{}{by}", head("Vouched by")))?;
     }
-    if report.scope != Scope::Proof {
+    // Of what was not looked at there is nothing to tell.
+    if report.scope != Scope::Proof && (report.files > 0 || report.root.is_some()) {
         terminal.line(format!(
             "{}{} files, {}",
             head("Payload of"),
@@ -209,6 +212,7 @@ pub fn object(report: &Verification) -> serde_json::Value {
     let deployment = report.deployment.as_ref();
     json!({
         "verdict": report.verdict.name(),
+        "scope": report.scope.name(),
         "root": report.root,
         "payload": report.payload,
         "tlp": report.tlp,

@@ -87,14 +87,8 @@ struct AddArgs {
     /// SCELLE_KEY_PASSWORD, or is asked for on the terminal
     #[arg(long, value_name = "KEY.asc")]
     sign_with: PathBuf,
-    /// The bundle's root, where it is encrypted and can't be opened here
-    #[arg(long, value_name = "HASH")]
-    root: Option<String>,
-    /// The file of the chain [default: NAME.custody.jsonl beside the bundle]
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
     #[command(flatten)]
-    key: KeyArgs,
+    of: OfArgs,
 }
 
 #[derive(clap::Args)]
@@ -107,6 +101,13 @@ struct ChainArgs {
     /// The certificate of whoever vouches for the signers
     #[arg(long, value_name = "CERT.asc")]
     trust: Vec<PathBuf>,
+    #[command(flatten)]
+    of: OfArgs,
+}
+
+/// Which chain, and of what.
+#[derive(clap::Args)]
+struct OfArgs {
     /// The bundle's root, where it is encrypted and can't be opened here
     #[arg(long, value_name = "HASH")]
     root: Option<String>,
@@ -167,8 +168,8 @@ fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
         place: args.place.as_deref().map(|place| place.trim().to_owned()),
         why: args.why.trim().to_owned(),
     };
-    let root = root(&args.bundle, args.root.as_deref(), &args.key)?;
-    let file = chain_file(&args.bundle, args.file.as_deref());
+    let root = args.of.root(&args.bundle)?;
+    let file = args.of.chain_file(&args.bundle);
     let mut chain = if file.exists() {
         let options = CustodyOptions {
             root: root.clone(),
@@ -339,11 +340,12 @@ fn stranger(line: &CustodyLine) -> CustodyProblem {
 impl ChainArgs {
     fn read(&self) -> Result<Custody> {
         let options = CustodyOptions {
-            root: root(&self.bundle, self.root.as_deref(), &self.key)?,
+            root: self.of.root(&self.bundle)?,
             head: self.head.clone(),
             trust: read_certificates(&self.trust)?,
+            now: None,
         };
-        read(&chain_file(&self.bundle, self.file.as_deref()), &options)
+        read(&self.of.chain_file(&self.bundle), &options)
     }
 }
 
@@ -353,36 +355,39 @@ fn read(file: &Path, options: &CustodyOptions) -> Result<Custody> {
     Custody::read(BufReader::new(open), options).with_context(reading)
 }
 
-/// Beside a bundle, under its name.
-fn chain_file(bundle: &Path, named: Option<&Path>) -> PathBuf {
-    match named {
-        Some(file) => file.to_owned(),
-        None => bundle.with_file_name(format!("{}{ENDING}", bundle_name(bundle))),
+impl OfArgs {
+    /// Beside a bundle, under its name.
+    fn chain_file(&self, bundle: &Path) -> PathBuf {
+        match &self.file {
+            Some(file) => file.clone(),
+            None => bundle.with_file_name(format!("{}{ENDING}", bundle_name(bundle))),
+        }
     }
-}
 
-/// The root of a bundle: what is written, and what it says itself where it can be opened.
-fn root(bundle: &Path, written: Option<&str>, key: &KeyArgs) -> Result<Option<String>> {
-    let written = written.map(written_root).transpose()?;
-    let opened = scelle::open_with_key(bundle, &OpenOptions::default(), key.read()?.as_ref());
-    let source = match opened {
-        Ok(source) => source,
-        Err(OpenError::Bundle {
-            source: Error::Encrypted,
-            ..
-        }) => return Ok(written),
-        Err(error) => return Err(error.into()),
-    };
-    let facts = source
-        .bundle()
-        .with_context(|| format!("{} is no bundle", bundle.display()))?;
-    match written {
-        Some(written) if written != facts.root => bail!(
-            "the root of {} is {}, and not {written}",
-            bundle.display(),
-            facts.root
-        ),
-        _ => Ok(Some(facts.root.clone())),
+    /// The root of a bundle: what is written, and what it says itself where it can be opened.
+    fn root(&self, bundle: &Path) -> Result<Option<String>> {
+        let written = self.root.as_deref().map(written_root).transpose()?;
+        let opened =
+            scelle::open_with_key(bundle, &OpenOptions::default(), self.key.read()?.as_ref());
+        let source = match opened {
+            Ok(source) => source,
+            Err(OpenError::Bundle {
+                source: Error::Encrypted,
+                ..
+            }) => return Ok(written),
+            Err(error) => return Err(error.into()),
+        };
+        let facts = source
+            .bundle()
+            .with_context(|| format!("{} is no bundle", bundle.display()))?;
+        match written {
+            Some(written) if written != facts.root => bail!(
+                "the root of {} is {}, and not {written}",
+                bundle.display(),
+                facts.root
+            ),
+            _ => Ok(Some(facts.root.clone())),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `incident`: the record that a CERT asks for; made, checked, rendered.
 
 use std::{
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -11,6 +10,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use scelle_collector::{
     Exit, Inputs, LabelArgs, Terminal, Tone,
     output::{PartialFile, refuse_existing},
+    read_small,
 };
 use scelle_incident::{Document, Incident, Language, iodef, template};
 use serde_json::json;
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 
 fn read(file: &Path) -> Result<Incident> {
     let reading = || format!("reading the incident record {}", file.display());
-    let bytes = fs::read(file).with_context(reading)?;
+    let bytes = read_small(file).with_context(reading)?;
     Incident::read(&bytes).with_context(reading)
 }
 

@@ -13,6 +13,7 @@ use scelle_collector::{
     Exit, Terminal,
     output::{PartialFile, refuse_existing},
     password::{self, read_seal_key},
+    read_small,
 };
 use serde_json::json;
 
@@ -204,7 +205,7 @@ fn put(certificate: &Certificate, out: &Path, force: bool, terminal: &Terminal) 
 
 fn read_certificate(path: &Path) -> Result<Certificate> {
     let naming = || format!("the certificate {}", path.display());
-    let bytes = fs::read(path).with_context(naming)?;
+    let bytes = read_small(path).with_context(naming)?;
     Certificate::read(&bytes).with_context(naming)
 }
 

@@ -1,7 +1,7 @@
 //! `prove`: one row of a timeline, for whoever does not have the bundle.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
@@ -16,6 +16,7 @@ use scelle_collector::{
     Exit, Inputs, KeyArgs, LabelArgs, Terminal, Tone,
     commands::verify::{self, read_authorities, read_certificates},
     output::PartialFile,
+    read_small_text,
     terminal::plain,
 };
 use serde_json::{Value, json};
@@ -247,7 +248,8 @@ impl FromStr for Wanted {
             ),
             json if json.trim_start().starts_with('{') => Some(json.to_owned()),
             path if Path::new(path).is_file() => Some(
-                fs::read_to_string(path).with_context(|| format!("reading the row in {path}"))?,
+                read_small_text(Path::new(path))
+                    .with_context(|| format!("reading the row in {path}"))?,
             ),
             _ => None,
         };

@@ -1,14 +1,15 @@
 //! `team`: the profile of a team, checked and signed.
 
 use std::{
-    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use scelle_collector::{Exit, Terminal, Tone, output::PartialFile, password::read_seal_key};
+use scelle_collector::{
+    Exit, Terminal, Tone, output::PartialFile, password::read_seal_key, read_small,
+};
 use scelle_team::{Fault, Team};
 use serde_json::json;
 
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             tell(checked, terminal)
         }
         Action::Sign { file, key, force } => {
-            let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            let text = read_small(file).with_context(|| format!("reading {}", file.display()))?;
             let signature = read_seal_key(key)?.sign(&text)?;
             let path = signature_path(file);
             let mut out = PartialFile::create(&path, *force)?;
@@ -88,9 +89,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 
 /// Reads a profile and the signature beside it.
 fn read(file: &Path) -> Result<Result<Team, Vec<Fault>>> {
-    let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let text = read_small(file).with_context(|| format!("reading {}", file.display()))?;
     let path = signature_path(file);
-    let signature = match fs::read(&path) {
+    let signature = match read_small(&path) {
         Ok(signature) => Some(signature),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
