@@ -47,7 +47,10 @@ fn signed(text: &[u8]) {
     static KEY: OnceLock<SealKey> = OnceLock::new();
     let key = KEY.get_or_init(|| {
         let whole = read(SOUND).and_then(Result::ok);
-        assert!(whole.is_some(), "the seed is sound: make it again if the format has changed");
+        assert!(
+            whole.is_some(),
+            "the seed is sound: make it again if the format has changed"
+        );
         SealKey::read(CASE, None).expect("the seed's own")
     });
     let mut parts = parts();

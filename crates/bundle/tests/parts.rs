@@ -426,21 +426,20 @@ fn an_export_of_what_was_altered_meanwhile_is_refused() {
     let (files, _) = three(&readers(Reads::VersionTwo));
     let clear: Vec<Vec<u8>> = files.iter().map(archive).collect();
     for number in 0..clear.len() {
-        // The first file of each part.
-        let prefix = format!("parts/data/{VOLUME}/");
-        let begin = memchr::memmem::find(&clear[number], prefix.as_bytes());
-        let begin = begin.expect("its local header");
+        // In the middle of one of the part's files of 300 bytes.
+        let place = [0, 1, 2, 3, 5, 8, 11, 12, 13].iter().find_map(|file| {
+            let name = format!("parts/data/{VOLUME}/d/f{file}");
+            let at = memchr::memmem::find(&clear[number], name.as_bytes())?;
+            Some(at + name.len() + 80)
+        });
+        let place = place.expect("each part has one");
         let is_turned = Arc::new(AtomicBool::new(false));
         let archives = clear.iter().enumerate();
         let parts: Vec<Part> = archives
             .map(|(at, bytes)| {
                 let archive = Turning {
                     bytes: bytes.clone(),
-                    at: if at == number {
-                        begin + 100
-                    } else {
-                        usize::MAX
-                    },
+                    at: if at == number { place } else { usize::MAX },
                     is_turned: is_turned.clone(),
                 };
                 Part::clear(at.to_string(), Arc::new(archive))
