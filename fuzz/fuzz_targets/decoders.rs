@@ -12,9 +12,11 @@ use crate::{
     parts, plan, proof, shadow, words,
 };
 
+type Decode = dyn Fn(&[u8]) + Send + Sync;
+
 pub struct Decoder {
     pub id: &'static str,
-    decode: Box<dyn Fn(&[u8]) + Send + Sync>,
+    decode: Box<Decode>,
 }
 
 impl Decoder {
