@@ -429,7 +429,10 @@ fn an_export_of_what_was_altered_meanwhile_is_refused() {
         // In the middle of one of the part's files of 300 bytes.
         let place = [0, 1, 2, 5, 8, 11, 12, 13].iter().find_map(|file| {
             let name = format!("parts/data/{VOLUME}/d/f{file}");
-            let at = memchr::memmem::find(&clear[number], name.as_bytes())?;
+            // Of a local header, which says how long the name is: others begin alike.
+            let length = (name.len() as u16).to_le_bytes();
+            let mut hits = memchr::memmem::find_iter(&clear[number], &name);
+            let at = hits.find(|at| clear[number][at - 4..][..2] == length)?;
             Some(at + name.len() + 80)
         });
         let place = place.expect("each part has one");
