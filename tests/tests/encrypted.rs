@@ -183,7 +183,7 @@ fn reads_and_leaves_nothing(folder: &Path, reader: &Reader) {
     command.arg("--json");
     let made = ran(command).ended(0).json();
     let root = made["root"].as_str().expect("a root").to_owned();
-    let mut bytes = fs::read(&bundle).expect("there");
+    let bytes = fs::read(&bundle).expect("there");
     assert_eq!(data_version(&bytes), reader.data_version());
 
     let temporary = folder.join("tmp");
