@@ -47,9 +47,13 @@ fn kills_lose_nothing_that_was_logged() {
     let scene = Scene::new(FILES, None);
     let mut random = Random(0x5CE1);
     let (mut kills, mut with_files, mut tries) = (0, 0, 0);
-    while kills < KILLS {
+    // On a busy machine most come before anything was logged.
+    while kills < KILLS || with_files <= KILLS / 4 {
         tries += 1;
-        assert!(tries < KILLS * 20, "it ends before it can be killed");
+        assert!(
+            tries < KILLS * 20,
+            "it ends before it can be killed: {kills} were, {with_files} met files"
+        );
         let bundle = scene.bundle(&format!("try-{tries}"));
         if !scene.kill(&bundle, false, &mut random) {
             continue;
@@ -106,7 +110,6 @@ fn kills_lose_nothing_that_was_logged() {
         }
         fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
     }
-    assert!(with_files > KILLS / 4, "only {with_files} kills met files");
 }
 
 #[test]

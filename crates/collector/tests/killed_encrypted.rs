@@ -88,9 +88,13 @@ fn kills_lose_nothing_that_was_logged() {
     for reads_version_two in [false, true] {
         let scene = Scene::new(FILES, Some(ReaderKey::make(reads_version_two)));
         let (mut killed, mut with_files, mut tries) = (0, 0, 0);
-        while killed < kills() / 2 {
+        // On a busy machine most come before anything was logged.
+        while killed < kills() / 2 || with_files <= kills() / 8 {
             tries += 1;
-            assert!(tries < kills() * 20, "it ends before it can be killed");
+            assert!(
+                tries < kills() * 20,
+                "it ends before it can be killed: {killed} were, {with_files} met files"
+            );
             let bundle = scene.bundle(&format!("try-{tries}"));
             if !scene.kill(&bundle, false, &mut random) {
                 continue;
@@ -106,10 +110,6 @@ fn kills_lose_nothing_that_was_logged() {
             finish(&scene, &bundle);
             fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
         }
-        assert!(
-            with_files > kills() / 8,
-            "only {with_files} kills met files"
-        );
     }
 }
 
