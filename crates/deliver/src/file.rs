@@ -182,8 +182,17 @@ impl Work {
                 why,
             };
             check_place(&read.head, &*transfer.store, options.moved).map_err(wrong)?;
+            let sent = read
+                .sent
+                .iter()
+                .try_fold(0_u64, |sum, piece| sum.checked_add(piece.bytes));
+            let (Some(sent), Some(all)) = (sent, read.head.local_from.checked_add(bytes)) else {
+                return Err(wrong(
+                    "its numbers are of more bytes than there can be".into(),
+                ));
+            };
             if let Some((whole, told)) = &read.closed {
-                if read.head.local_from + bytes != *whole {
+                if all != *whole {
                     return Err(wrong(format!(
                         "the file beside it has {bytes} bytes, and {} are missing from the bundle",
                         whole - read.head.local_from.min(*whole)
@@ -195,7 +204,7 @@ impl Work {
             let head = &read.head;
             rest = head.is_rest.then_some((head.local_from, head.is_encrypted));
             transfer.begun = read.begun();
-            transfer.bytes = read.sent.iter().map(|piece| piece.bytes).sum();
+            transfer.bytes = sent;
             transfer.sent = read.sent;
         }
         let begun = transfer.begin()?;
@@ -209,10 +218,10 @@ impl Work {
             is_rest: rest.is_some(),
             is_encrypted: rest.is_some_and(|(_, is_encrypted)| is_encrypted),
         };
-        let mut journal = Journal::create(&journal_path, &head, &transfer.sent)?;
-        if head.is_rest {
-            journal.close(head.local_from + bytes, root.clone())?;
-        }
+        let closed = head
+            .is_rest
+            .then(|| (head.local_from + bytes, root.clone()));
+        let journal = Journal::create(&journal_path, &head, &transfer.sent, closed)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -300,10 +309,8 @@ impl Work {
         self.transfer.bytes = 0;
         let begun = self.transfer.begin()?;
         self.head.upload = Some(begun.upload);
-        self.journal = Journal::create(&journal_of(&self.path), &self.head, &[])?;
-        if self.head.is_rest {
-            self.journal.close(self.bytes, self.root.clone())?;
-        }
+        let closed = self.head.is_rest.then(|| (self.bytes, self.root.clone()));
+        self.journal = Journal::create(&journal_of(&self.path), &self.head, &[], closed)?;
         Ok(())
     }
 }

@@ -64,8 +64,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Begins one; an older one of that name is replaced as a whole.
-    pub(crate) fn create(path: &Path, head: &Head, sent: &[SentPiece]) -> Result<Self, Error> {
+    /// Begins one; an older one of that name is replaced as a whole. `closed` says that the file beside it is whole.
+    pub(crate) fn create(
+        path: &Path,
+        head: &Head,
+        sent: &[SentPiece],
+        closed: Option<(u64, Option<Root>)>,
+    ) -> Result<Self, Error> {
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
         let new = PathBuf::from(new);
@@ -73,6 +78,11 @@ impl Journal {
             let mut text = line(&Line::Head(head.clone()))?;
             for piece in sent {
                 text.extend(line(&Line::Piece(piece.clone()))?);
+            }
+            if let Some((bytes, root)) = closed {
+                text.extend(line(&Line::Closed {
+                    closed: Closed { bytes, root },
+                })?);
             }
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
@@ -205,7 +215,7 @@ mod tests {
             is_rest: false,
             is_encrypted: false,
         };
-        let mut journal = Journal::create(&path, &head, &[piece(0)]).expect("written");
+        let mut journal = Journal::create(&path, &head, &[piece(0)], None).expect("written");
         journal.add(&piece(1)).expect("written");
         let two = fs::read(&path).expect("there");
         journal.close(10, None).expect("written");
@@ -222,6 +232,10 @@ mod tests {
                 assert_eq!(pieces, Some(2), "{cut}");
             }
         }
+        // Begun again, it is closed from the beginning.
+        drop(Journal::create(&path, &head, &[piece(0)], Some((10, None))).expect("written"));
+        let again = read(&path).expect("a journal").expect("it has lines");
+        assert_eq!((again.sent.len(), again.closed), (1, Some((10, None))));
         fs::write(&path, [&two[..], b"{\"piece\":7}\n"].concat()).expect("written");
         let refused = read(&path).expect_err("no such line");
         assert!(refused.to_string().contains("line 4"), "{refused}");

@@ -249,7 +249,7 @@ impl Sending {
         };
         self.rest = Some(RestFile {
             file: file.map_err(writing())?,
-            journal: Journal::create(&journal_of(path), &head, &transfer.sent)?,
+            journal: Journal::create(&journal_of(path), &head, &transfer.sent, None)?,
             rest: Rest {
                 path: path.clone(),
                 from: transfer.bytes,

@@ -43,7 +43,8 @@ fn partial(path: &Path) -> PathBuf {
 pub(crate) fn refuse(path: &Path, side: &SideFile) -> Result<(), CollectError> {
     let first = part_path(path, 1);
     // A side file without what it is of was left behind, and is of nothing.
-    let is_cut = side.exists() && partial(path).symlink_metadata().is_ok();
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let is_cut = side.exists() && (is_there(&partial(path)) || is_of_a_further_part(path, side));
     if is_cut || first.symlink_metadata().is_ok() {
         return Err(CollectError::Resume {
             path: path.to_owned(),
@@ -53,6 +54,15 @@ pub(crate) fn refuse(path: &Path, side: &SideFile) -> Result<(), CollectError> {
         });
     }
     Ok(())
+}
+
+/// Whether the side file is of a part behind the first, and that one is there, whole or not.
+fn is_of_a_further_part(path: &Path, side: &SideFile) -> bool {
+    side.read().is_ok_and(|state| {
+        let written = written_path(path, state.part);
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        state.part > 1 && (is_there(&written) || is_there(&partial(&written)))
+    })
 }
 
 /// Goes on with the collection that was to become `path`.

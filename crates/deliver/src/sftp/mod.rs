@@ -164,6 +164,32 @@ impl Sftp {
     }
 }
 
+impl Sftp {
+    /// A journal names the file that is written to, and may come from a host that nobody trusts: it can name none but a part of
+    /// what is delivered.
+    fn check_own(&self, begun: &Begun) -> Result<(), Failure> {
+        if is_part_of(&self.path, &begun.upload) {
+            return Ok(());
+        }
+        Err(Error::Setup(format!(
+            "the journal of the delivery names {:?}, which is no part of {}: it was altered; remove it, and the delivery begins anew",
+            begun.upload,
+            self.name()
+        ))
+        .into())
+    }
+}
+
+/// Whether `upload` is what [`Sftp::begin`](Store::begin) calls a part of the file `path`.
+fn is_part_of(path: &str, upload: &str) -> bool {
+    let token = upload
+        .strip_prefix(path)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .and_then(|rest| rest.strip_suffix(".partial"));
+    token
+        .is_some_and(|token| token.len() == 8 && token.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 impl Store for Sftp {
     fn name(&self) -> String {
         self.address.to_string()
@@ -199,6 +225,7 @@ impl Store for Sftp {
     }
 
     fn put(&mut self, begun: &Begun, piece: &Piece<'_>) -> Result<String, Failure> {
+        self.check_own(begun)?;
         self.with(async |session, target| {
             let file = session.reopen(target, &begun.upload, piece.offset).await?;
             session.write(target, &file, piece).await
@@ -207,6 +234,7 @@ impl Store for Sftp {
     }
 
     fn finish(&mut self, begun: &Begun, sent: &[SentPiece]) -> Result<Confirmation, Failure> {
+        self.check_own(begun)?;
         let bytes: u64 = sent.iter().map(|piece| piece.bytes).sum();
         let named = match self.named {
             Some(named) => named,
@@ -226,7 +254,11 @@ impl Store for Sftp {
             if reads_back {
                 session.read_back(target, sent).await?;
             }
-            Ok(session.size(target.path).await)
+            match session.size(target.path).await {
+                // The line, and not the server: another one is made for the next try.
+                Err(error) if code(&error).is_none() => Err(Failure::Passing(error.to_string())),
+                found => Ok(found),
+            }
         })?;
         let read_back = self.read_back || named.was_read;
         confirmation(&self.line.store, bytes, found, named.is_synced, read_back)
@@ -284,4 +316,24 @@ fn confirmation(
         "that it reads back as it was sent: --read-back asks for it",
     );
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_part_of_the_file_is_written_to() {
+        let path = "/in/case.scelle.zip.pgp";
+        assert!(is_part_of(path, "/in/case.scelle.zip.pgp.0badcafe.partial"));
+        for other in [
+            "/home/ana/.ssh/authorized_keys",
+            "/in/case.scelle.zip.pgp",
+            "/in/case.scelle.zip.pgp.partial",
+            "/in/case.scelle.zip.pgp.../../x.partial",
+            "/in/case.scelle.zip.pgp.0badcafe.partial/x",
+        ] {
+            assert!(!is_part_of(path, other), "{other}");
+        }
+    }
 }
