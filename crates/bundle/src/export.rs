@@ -117,7 +117,9 @@ impl Bag<'_, '_> {
         let stream = MemberReader::new(shared, member);
         let mut file = self.create(&line.member)?;
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; STEP_BYTES.min(line.member_size() as usize + 1)];
+        // A byte more than its line says, so that a longer one shows.
+        let step = line.member_size().saturating_add(1).min(STEP_BYTES as u64);
+        let mut buffer = vec![0; step as usize];
         let mut at = 0;
         loop {
             let have = stream.read_full_at(at, &mut buffer)?;

@@ -5,13 +5,16 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Begun, Error, Root, SentPiece, receipt::FORMAT};
+use crate::{Begun, Error, Root, SentPiece, receipt::FORMAT, sizes::MOST_FIRST};
+
+/// More than the pieces of any bundle take. Whoever goes on with a delivery may have the journal from a host that nobody trusts.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,8 +137,10 @@ fn line(what: &Line) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Where it can't be read, or is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
+    let mut text = Vec::new();
+    let file = File::open(path);
+    match file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::local("reading the journal", path)(error)),
     };
@@ -143,6 +148,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
         path: path.to_owned(),
         why: format!("{why}; if it is of no use, remove it, and the delivery begins anew"),
     };
+    if text.len() as u64 > MAX_BYTES {
+        return Err(wrong(format!(
+            "it has more than {MAX_BYTES} bytes, as no journal has"
+        )));
+    }
     // What lies behind the last line's end was cut off.
     let whole = text.iter().rposition(|byte| *byte == b'\n');
     let lines = text[..whole.map_or(0, |end| end + 1)].split_inclusive(|byte| *byte == b'\n');
@@ -155,6 +165,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
             ))
         });
         match (one?, &mut read) {
+            (Line::Head(head), None) if head.first_piece_bytes > MOST_FIRST => {
+                return Err(wrong(format!(
+                    "it speaks of pieces of {} bytes, and none begins with more than {MOST_FIRST}",
+                    head.first_piece_bytes
+                )));
+            }
             (Line::Head(head), None) if head.delivery == FORMAT => {
                 read = Some(Read {
                     head,
@@ -236,6 +252,13 @@ mod tests {
         drop(Journal::create(&path, &head, &[piece(0)], Some((10, None))).expect("written"));
         let again = read(&path).expect("a journal").expect("it has lines");
         assert_eq!((again.sent.len(), again.closed), (1, Some((10, None))));
+        let vast = Head {
+            first_piece_bytes: 1 << 40,
+            ..head
+        };
+        drop(Journal::create(&path, &vast, &[], None).expect("written"));
+        let refused = read(&path).expect_err("no piece is so large");
+        assert!(refused.to_string().contains("pieces of"), "{refused}");
         fs::write(&path, [&two[..], b"{\"piece\":7}\n"].concat()).expect("written");
         let refused = read(&path).expect_err("no such line");
         assert!(refused.to_string().contains("line 4"), "{refused}");

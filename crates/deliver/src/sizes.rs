@@ -2,6 +2,8 @@
 
 /// The least that S3 takes as a part that is not the last, and so the least of all.
 const LEAST: u64 = 5 << 20;
+/// Bytes of the largest first piece: each is held in memory.
+pub(crate) const MOST_FIRST: u64 = 1 << 30;
 /// The usual size of the first pieces.
 const USUAL: u64 = 8 << 20;
 /// From which piece on (counted from 0) pieces are how many times as large as the first ones.
@@ -25,10 +27,10 @@ impl Default for PieceSizes {
 }
 
 impl PieceSizes {
-    /// Those that begin with pieces of so many bytes; at least 5 MiB.
+    /// Those that begin with pieces of so many bytes; at least 5 MiB, at most 1 GiB.
     pub fn new(first_bytes: u64) -> Self {
         Self {
-            first: first_bytes.clamp(LEAST, 1 << 40),
+            first: first_bytes.clamp(LEAST, MOST_FIRST),
         }
     }
 
