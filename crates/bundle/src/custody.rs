@@ -8,8 +8,11 @@
 //! # Damage
 //! Each line is checked for itself first, so that one altered line does not hide the others; then its place.
 //! # Bounds
-//! A line has at most 64 KiB, a file 64 MiB. No time of a line is more than a day ahead of the reader's clock: else whoever dates
-//! a line far ahead would choose when its key is judged, and those of all lines behind it, which are not dated before it.
+//! A line has at most 64 KiB, a file 64 MiB.
+//! # Clocks
+//! Of a line with a time more than a day ahead of the reader's clock nobody can tell whether its key was good when it signed, and so
+//! nobody vouches for it until that time has come. The chain is no less whole, and goes on: one wrong clock does not end it. A line
+//! is not dated before the last line that was not ahead when it was added.
 //! # What can't be known
 //! Whether lines were cut off the end: what is left is a whole, shorter chain. Who wrote down the hash of a line
 //! (`head`) finds that it is missing.
@@ -130,6 +133,8 @@ pub struct CustodyLine {
     pub hash: String,
     /// Whether a trusted certificate vouches for the key, or why none does; `None` where none was named.
     pub vouched: Option<Result<(), Vec<String>>>,
+    /// What says that a time of the line is more than a day ahead of the reader's clock; nobody can vouch for it then.
+    pub ahead: Option<String>,
     previous: String,
 }
 
@@ -160,7 +165,7 @@ pub struct CustodyOptions {
     pub head: Option<String>,
     /// Certificates that may vouch for the signers.
     pub trust: Vec<Certificate>,
-    /// The time that no line may be far ahead of; else this system's clock says it.
+    /// What the times of lines are held against; else this system's clock says it.
     pub now: Option<Timestamp>,
 }
 
@@ -201,9 +206,9 @@ impl Custody {
             }
             match check_line(number, &text, &options.trust) {
                 Ok(mut line) => {
-                    if let Err(what) = line.check_times(now) {
+                    line.ahead = line.ahead_of(now);
+                    if let Some(what) = &line.ahead {
                         line.vouched = line.vouched.map(|_| Err(vec![what.clone()]));
-                        chain.wrong(Some(number), what);
                     }
                     for what in places.place(&line, chain.root.as_deref()) {
                         chain.wrong(Some(number), what);
@@ -270,8 +275,11 @@ impl Custody {
             certificate: base64(&key.public().packets()?),
         };
         let body = body_text(&body);
-        // A clock that was set back makes no line that is older than the one before it.
-        let not_before = last.map_or(0, |line| line.signed_at);
+        // A clock that was set back makes no line that is older than the one before it; one that ran ahead is not followed.
+        let mut earlier = self.lines.iter().rev();
+        let not_before = earlier
+            .find(|line| line.ahead.is_none())
+            .map_or(0, |line| line.signed_at);
         let file = key.clone().not_before(not_before).sign(body.as_bytes())?;
         let packet = dearmour(file.as_bytes()).map_err(Error::Format)?;
         let open = body.strip_suffix('}').unwrap_or(&body);
@@ -284,7 +292,7 @@ impl Custody {
         }
         let number = self.lines.len() as u64 + 1;
         check_line(number, line.as_bytes(), &[])
-            .and_then(|line| line.check_times(Timestamp::now()))
+            .and_then(|line| line.ahead_of(Timestamp::now()).map_or(Ok(()), Err))
             .map_err(|what| Error::format(format!("the line would not be good: {what}")))?;
         Ok(line)
     }
@@ -318,20 +326,19 @@ impl Custody {
 }
 
 impl CustodyLine {
-    /// Checks that no time of it lies ahead, when it is `now`.
-    fn check_times(&self, now: Timestamp) -> Result<(), String> {
+    /// What says that a time of it lies ahead, when it is `now`.
+    fn ahead_of(&self, now: Timestamp) -> Option<String> {
         let signed = Timestamp::from_second(self.signed_at.into()).ok();
         let done = self.deed.time.parse().ok();
-        for (what, time) in [("signed", signed), ("done", done)] {
-            if let Some(time) = time.filter(|time| is_ahead(*time, now)) {
-                return Err(format!(
-                    "it says that it was {what} at {time}, and this clock says {now:.0}: a clock was \
-                     wrong, or somebody chose that time, so nobody can tell whether its key was good \
-                     then"
-                ));
-            }
-        }
-        Ok(())
+        let mut times = [("signed", signed), ("done", done)].into_iter();
+        times.find_map(|(what, time)| {
+            let time = time.filter(|time| is_ahead(*time, now))?;
+            Some(format!(
+                "it says that it was {what} at {time}, and this clock says {now:.0}: a clock was \
+                 wrong, or somebody chose that time, so nobody can tell whether its key was good \
+                 then"
+            ))
+        })
     }
 }
 
@@ -421,6 +428,7 @@ fn check_line(line: u64, text: &[u8], trust: &[Certificate]) -> Result<CustodyLi
         signed_at,
         hash,
         vouched: (!trust.is_empty()).then(|| certificate.check_vouched(trust, signed_at)),
+        ahead: None,
         previous: body.previous,
     })
 }

@@ -294,12 +294,38 @@ fn a_line_from_the_time_to_come_is_told() {
     for (days, is_told) in [(-2, true), (0, false), (365, false)] {
         options.now = Some(in_days(days));
         let chain = read(line.as_bytes(), &options);
-        assert_eq!(chain.problems.len(), usize::from(is_told), "{days}");
+        assert_eq!(chain.problems, [], "{days}");
+        assert_eq!(chain.lines[0].ahead.is_some(), is_told, "{days}");
         let vouched = chain.lines[0].vouched.as_ref();
         assert_eq!(vouched.map(Result::is_ok), Some(!is_told), "{days}");
     }
     options.now = Some(in_days(0) - jiff::SignedDuration::from_hours(23));
-    assert_eq!(read(line.as_bytes(), &options).problems, []);
+    assert_eq!(read(line.as_bytes(), &options).lines[0].ahead, None);
+}
+
+/// One holder's clock that runs ahead does not end the chain for all the others.
+#[test]
+fn a_chain_goes_on_behind_a_line_from_the_time_to_come() {
+    let [ana, bob] = ["ana", "bob"].map(|id| SealKey::generate(id, 1_767_225_600).expect("a key"));
+    let mut options = options(&[ana.clone(), bob.clone()], None);
+    let mut chain = Custody::default();
+    chain.about(ROOT.to_owned());
+    let first = chain.next_line("case", deed(0), &ana).expect("a line");
+    // To whoever reads it with a clock of ten days before, Ana's line is ahead.
+    let now = jiff::Timestamp::now();
+    options.now = Some(now - jiff::SignedDuration::from_hours(240));
+    let chain = read(first.as_bytes(), &options);
+    assert!(chain.lines[0].ahead.is_some());
+    let second = chain.next_line("case", deed(1), &bob).expect("it goes on");
+    options.now = Some(now);
+    let chain = read(format!("{first}{second}").as_bytes(), &options);
+    assert_eq!(chain.problems, []);
+    assert!(
+        chain
+            .lines
+            .iter()
+            .all(|line| line.vouched == Some(Ok(())) && line.ahead.is_none())
+    );
 }
 
 #[test]

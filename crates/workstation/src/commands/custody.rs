@@ -39,7 +39,7 @@ The file is NAME.custody.jsonl. Each line is signed, and chained to the one befo
 hash of its line: write it down, or tell it to who hands the bundle over. Lines that are cut off the end are missed by nobody else:
 `verify --head HASH` looks for the line that was written down.
 Exit status of verify: 0 whole; 1 something was altered, dropped, reordered or added, and it says which line; 2 could not be
-checked; 3 whole, but nobody vouches for a signer.")]
+checked; 3 whole, but nobody vouches for a signer, or a line is of a time to come.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -234,8 +234,13 @@ fn show(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
             print(line, terminal)?;
         }
     }
-    for problem in &chain.problems {
-        terminal.warn(plain(&problem.to_string()));
+    let ahead = chain.lines.iter().filter_map(|line| {
+        let what = line.ahead.clone()?;
+        let line = Some(line.line);
+        Some(CustodyProblem { line, what })
+    });
+    for told in chain.problems.iter().cloned().chain(ahead) {
+        terminal.warn(plain(&told.to_string()));
     }
     Ok(Exit::with_losses(!chain.problems.is_empty()))
 }
@@ -324,8 +329,9 @@ fn verify(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
 
 /// Says that nobody vouches for who signed a line.
 fn stranger(line: &CustodyLine) -> CustodyProblem {
-    let why = match &line.vouched {
-        Some(Err(why)) if !why.is_empty() => format!(": {}", why.join("; ")),
+    let why = match (&line.vouched, &line.ahead) {
+        (Some(Err(why)), _) if !why.is_empty() => format!(": {}", why.join("; ")),
+        (_, Some(ahead)) => format!(": {ahead}"),
         _ => String::new(),
     };
     CustodyProblem {
