@@ -422,17 +422,19 @@ impl<'a> Layout<'a> {
     fn table(&mut self, head: &[String], rows: &[Vec<String>], width: f32) {
         let widths = self.columns(head, rows, width);
         let head_height = self.row_height(head, &widths, Face::Bold);
+        // A head that fills pages leaves no room for what it stands over.
+        let repeated = (head_height < (BOTTOM - TOP) / 2.0).then_some(head);
         for (number, cells) in rows.iter().enumerate() {
-            let mut height = self.row_height(cells, &widths, Face::Regular);
-            if number == 0 {
-                height += head_height;
-            }
+            let height = self.row_height(cells, &widths, Face::Regular);
             // A row goes to the next page whole, unless no page could hold it.
-            let is_broken = height + head_height < BOTTOM - TOP && self.room(height);
-            if number == 0 || is_broken {
-                self.row(head, &widths, Face::Bold);
+            let is_whole = height + head_height < BOTTOM - TOP;
+            let least = if is_whole { height } else { SMALL * LEADING };
+            let is_first = number == 0;
+            let is_broken = self.room(least + if is_first { head_height } else { 0.0 });
+            if is_first || (is_broken && repeated.is_some()) {
+                self.row(head, &widths, Face::Bold, None);
             }
-            self.row(cells, &widths, Face::Regular);
+            self.row(cells, &widths, Face::Regular, repeated);
         }
     }
 
@@ -486,7 +488,8 @@ impl<'a> Layout<'a> {
         widths
     }
 
-    fn row(&mut self, cells: &[String], widths: &[f32], face: Face) {
+    /// One row, on further pages under the head where one has not room for it.
+    fn row(&mut self, cells: &[String], widths: &[f32], face: Face, head: Option<&[String]>) {
         let columns = self.cells(cells, widths, face);
         let lines = columns.iter().map(Vec::len).max().unwrap_or(1);
         let step = SMALL * LEADING;
@@ -503,7 +506,12 @@ impl<'a> Layout<'a> {
         }
         self.y += CELL;
         for index in 0..lines {
-            self.room(step);
+            if self.room(step)
+                && let Some(head) = head
+            {
+                self.row(head, widths, Face::Bold, None);
+                self.y += CELL;
+            }
             let mut x = MARGIN + CELL;
             for (column, width) in columns.iter().zip(widths) {
                 if let Some(text) = column.get(index) {

@@ -191,24 +191,8 @@ fn pdf_is_the_same_each_time_and_labelled_on_each_page() {
     let pdf = document.to_pdf().expect("rendered");
     assert_eq!(pdf, document.to_pdf().expect("rendered"));
     assert!(pdf.starts_with(b"%PDF-"));
-    if !has_tool("pdftotext", "the text of a report in PDF") {
-        return;
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("report.pdf");
-    fs::write(&path, &pdf).expect("written");
-    let output = Command::new("pdftotext")
-        .arg("-layout")
-        .arg(&path)
-        .arg("-")
-        .output()
-        .expect("pdftotext runs");
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let pages: Vec<&str> = text
-        .split('\u{C}')
-        .filter(|page| !page.trim().is_empty())
-        .collect();
+    let Some(pages) = pages_of(&pdf) else { return };
+    let text = pages.concat();
     assert!(pages.len() > 2, "{} pages", pages.len());
     for page in &pages {
         assert_eq!(
@@ -227,6 +211,47 @@ fn pdf_is_the_same_each_time_and_labelled_on_each_page() {
         assert!(text.contains(piece), "{piece}");
     }
     assert_eq!(text.matches("Une ligne de plus").count(), 120);
+}
+
+/// The text of each page, as another program reads it; `None` where there is none to ask.
+fn pages_of(pdf: &[u8]) -> Option<Vec<String>> {
+    if !has_tool("pdftotext", "the text of a report in PDF") {
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("report.pdf");
+    fs::write(&path, pdf).expect("written");
+    let output = Command::new("pdftotext")
+        .arg("-layout")
+        .arg(&path)
+        .arg("-")
+        .output()
+        .expect("pdftotext runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let pages = text.split('\u{C}').filter(|page| !page.trim().is_empty());
+    Some(pages.map(str::to_owned).collect())
+}
+
+/// A row that no page holds goes on under its head.
+#[test]
+fn a_row_taller_than_a_page_has_its_head_on_each() {
+    let mut incident = example();
+    let flow = incident.indicators.iter_mut().find(|one| one.is_flow());
+    let flow = flow.expect("the example has one");
+    let words: Vec<_> = (0..900).map(|number| format!("mot{number:03}")).collect();
+    flow.note = Some(words.join(" "));
+    let document = Document::new(&incident, Language::French, Some(&paris())).expect("labelled");
+    let pdf = document.to_pdf().expect("rendered");
+    let Some(pages) = pages_of(&pdf) else { return };
+    let holds = |page: &str| words.iter().filter(|word| page.contains(&***word)).count();
+    let holding: Vec<_> = pages.iter().filter(|page| holds(page) > 0).collect();
+    assert!(holding.len() > 1, "{} pages", holding.len());
+    for page in &holding {
+        assert!(page.contains("Destination"), "{page}");
+    }
+    let all: usize = pages.iter().map(|page| holds(page)).sum();
+    assert_eq!(all, words.len());
 }
 
 /// The schema of RFC 7970, asked through `xmllint`, for every label.
