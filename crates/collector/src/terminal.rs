@@ -345,12 +345,21 @@ pub fn run(common: &Common, command: impl FnOnce(&Terminal) -> anyhow::Result<Ex
 fn in_words(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
+        if !tells(&text, &cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }
     }
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a sentence tells a cause: as its end, or as a part of its own. One that is also a word of it is not told by that.
+fn tells(text: &str, cause: &str) -> bool {
+    text.match_indices(cause).any(|(at, _)| {
+        let (before, behind) = (&text[..at], &text[at + cause.len()..]);
+        (before.is_empty() || before.ends_with([' ', '(']))
+            && (behind.is_empty() || behind.starts_with([';', ',', ')']))
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -375,6 +384,14 @@ mod tests {
             "case.zip: writing the bundle: no\\u{1b}[2J room"
         );
         assert_eq!(said(anyhow::anyhow!("a\nb")), "a\nb");
+        // A cause that is also a word of the sentence.
+        let lost = anyhow::Error::new(io::Error::other("key"));
+        assert_eq!(
+            said(lost.context("reading /tmp/key.asc")),
+            "reading /tmp/key.asc: key"
+        );
+        let within = anyhow::anyhow!("no room").context("it can't be followed: no room; ask");
+        assert_eq!(said(within), "it can't be followed: no room; ask");
     }
 
     #[test]
