@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use scelle_testkit::ObjectStore;
+use scelle_testkit::{MountedMemory, ObjectStore};
 use support::{Ran, collector, only, run, run_scelle, text, windows_folder};
 
 fn team() -> PathBuf {
@@ -33,6 +33,11 @@ impl Forged {
 }
 
 fn forge(source: &str, more: &[&str]) -> Forged {
+    forge_of(Some(source), more)
+}
+
+/// One that collects `source`, else what it does without one.
+fn forge_of(source: Option<&str>, more: &[&str]) -> Forged {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| text(&folder.path().join(name));
     windows_folder(&folder.path().join("evidence"));
@@ -42,7 +47,12 @@ fn forge(source: &str, more: &[&str]) -> Forged {
         .to_str()
         .expect("Unicode")
         .to_owned();
-    let source = source.replace("FOLDER", folder.path().to_str().expect("Unicode"));
+    let within = folder.path().to_str().expect("Unicode");
+    let source = source.map(|source| source.replace("FOLDER", within));
+    let source: Vec<&str> = match &source {
+        Some(source) => vec!["--source", source],
+        None => Vec::new(),
+    };
     let (key, out, team) = (at("case-42.key.asc"), at("forged"), text(&team()));
     let command = [
         &[
@@ -60,11 +70,10 @@ fn forge(source: &str, more: &[&str]) -> Forged {
             &released,
             "--for",
             "linux-x64",
-            "--source",
-            &source,
             "--out",
             &out,
         ][..],
+        &source,
         more,
     ];
     let said = run_scelle(command.concat()).ended(0).json();
@@ -237,19 +246,7 @@ fn a_prepared_collector_that_was_altered_does_nothing() {
 fn a_prepared_collector_runs_in_a_root_that_has_nothing_else() {
     let forged = forge("/evidence", &[]);
     let root = forged.folder.path();
-    let listed = Command::new("ldd")
-        .arg(forged.at("forged"))
-        .output()
-        .expect("ldd is there");
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    for library in listed
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-    {
-        let to = root.join(&library[1..]);
-        fs::create_dir_all(to.parent().expect("below")).expect("made");
-        fs::copy(library, to).expect("copied");
-    }
+    copy_libraries(&forged);
     fs::create_dir(root.join("out")).expect("made");
     // A root of one's own needs a user namespace, where one is not root already.
     let mut command = Command::new("unshare");
@@ -276,6 +273,68 @@ fn a_prepared_collector_runs_in_a_root_that_has_nothing_else() {
     // Not all that the profile names is there.
     assert!(ran.status <= 1, "{}", ran.err);
     only(&root.join("out"), ".scelle.zip.pgp");
+}
+
+/// Copies what the collector links to into the folder that is its root.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn copy_libraries(forged: &Forged) {
+    let listed = Command::new("ldd")
+        .arg(forged.at("forged"))
+        .output()
+        .expect("ldd is there");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let words = listed.split_whitespace();
+    for library in words.filter(|word| word.starts_with('/')) {
+        let to = forged.folder.path().join(&library[1..]);
+        fs::create_dir_all(to.parent().expect("below")).expect("made");
+        fs::copy(library, to).expect("copied");
+    }
+}
+
+/// A whole machine, by a program on a disk that was plugged in: all but that disk, and what the kernel makes up, is collected.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_takes_the_machine_and_not_its_own_disk() {
+    let forged = forge_of(None, &["--profile", "everything"]);
+    let root = forged.folder.path();
+    copy_libraries(&forged);
+    let (disk, kernel) = (root.join("usb"), root.join("proc"));
+    let (Some(_disk), Some(_kernel)) = (
+        MountedMemory::mount(&disk, "size=1g"),
+        MountedMemory::mount_proc(&kernel),
+    ) else {
+        return;
+    };
+    fs::copy(forged.at("forged"), disk.join("forged")).expect("room");
+    fs::write(disk.join("of another case"), "x").expect("room");
+    let chroot = || {
+        let mut command = Command::new("chroot");
+        command.arg(root);
+        command
+    };
+    let refused = run(chroot(), ["/forged"]).ended(2);
+    assert!(refused.err.contains("from another disk"), "{}", refused.err);
+    assert!(!refused.err.contains("--allow"), "{}", refused.err);
+
+    let ran = run(chroot(), ["/usb/forged"]).ended(1);
+    assert!(
+        ran.err.contains("usb") && ran.err.contains("takes the output"),
+        "{}",
+        ran.err
+    );
+    let bundle = text(&only(&disk, ".scelle.zip.pgp"));
+    let key = text(&team().with_file_name("example.key.asc"));
+    let trust = forged.at("case-42.cert.asc");
+    let command = ["verify", &bundle, "--key", &key, "--trust", &trust];
+    run_scelle(command).ended(0);
+    let listed = run_scelle(["ls", &bundle, "--key", &key]).ended(0).text();
+    assert!(
+        listed.contains("evidence/Users/ana/holiday.jpg"),
+        "{listed}"
+    );
+    for left_out in ["usb/", "proc/"] {
+        assert!(!listed.contains(left_out), "{left_out}: {listed}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use scelle::{
         profile::{Limits, parse_size},
     },
     event::Tlp,
+    evidence::OpenOptions,
 };
 use scelle_incident::{Incident, Language};
 
@@ -89,12 +90,22 @@ pub enum CompressionName {
 }
 
 impl Choices {
-    /// Opens what is collected, its shadow copies among the volumes where they are asked for.
+    /// Opens what is collected, its shadow copies among the volumes where they are asked for. What is mounted in a folder and
+    /// takes one of the outputs is left out.
     ///
     /// # Errors
     /// Where it can't be opened.
-    pub fn open(&self, source: &Path) -> Result<Source> {
-        let source = self.open.open(source)?;
+    pub fn open(&self, source: &Path, outputs: Vec<PathBuf>) -> Result<Source> {
+        let options = OpenOptions {
+            // Who insists has all of it collected.
+            left_out: if self.allow_source_volume {
+                Vec::new()
+            } else {
+                outputs
+            },
+            ..OpenOptions::default()
+        };
+        let source = self.open.open_with(source, &options)?;
         Ok(if self.shadow_copies {
             source.with_shadow_copies()
         } else {
@@ -131,7 +142,8 @@ impl Choices {
         if self.allow_source_volume {
             return Ok(());
         }
-        refuse_on_source(source, output)
+        let or = "write elsewhere, or insist with --allow-source-volume";
+        refuse_on_source(source, output, or)
     }
 
     /// The incident record as it is sealed. What it lacks is said and keeps no evidence from being collected; a

@@ -14,7 +14,7 @@ use scelle_deliver::{
     Store,
 };
 
-use crate::{Terminal, Tone, terminal::plain};
+use crate::{Terminal, Tone, names::executable_folder, terminal::plain};
 
 /// How a store is reached, and for how long.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -75,6 +75,13 @@ pub struct AwayArgs {
 }
 
 impl AwayArgs {
+    /// Where something of a bundle that goes away may be written.
+    pub fn outputs(&self) -> Vec<PathBuf> {
+        let receipt = self.delivery.receipt.clone();
+        let receipt = receipt.or_else(|| executable_folder().ok());
+        self.fallback.iter().cloned().chain(receipt).collect()
+    }
+
     /// Refuses a fallback where nothing goes away.
     ///
     /// # Errors

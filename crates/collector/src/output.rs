@@ -126,44 +126,67 @@ pub fn refuse_existing(path: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an output that lies on what is collected: it would overwrite what it should save.
+/// Refuses an output that lies on what is collected: it would overwrite what it should save. `or` says what else can be done.
+///
+/// What is mounted in a folder that is collected may take the output: it is left out of the collection then
+/// (`OpenOptions::left_out`).
 ///
 /// # Errors
-/// Where it does.
-pub fn refuse_on_source(source: &Path, output: &Path) -> Result<()> {
+/// Where it does, or nobody can tell.
+pub fn refuse_on_source(source: &Path, output: &Path, or: &str) -> Result<()> {
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Where one of them does not exist, whoever opens it says so better.
-    let (Ok(source), Ok(parent)) = (source.canonicalize(), parent.canonicalize()) else {
+    // Where it does not exist, whoever writes to it says so better.
+    let Ok(parent) = parent.canonicalize() else {
         return Ok(());
     };
-    let lies_on = if source.is_dir() {
-        parent.starts_with(&source)
-    } else {
-        is_on_device(&source, &parent)
+    let lies_on = match source.canonicalize() {
+        Ok(source) if source.is_dir() => {
+            Some(parent.starts_with(&source) && is_one_file_system(&source, &parent))
+        }
+        Ok(source) => is_on_device(&source, &parent),
+        // Windows does not say of each device where it is. What is not there at all is told better by whoever opens it.
+        Err(_) => is_on_device(source, &parent),
     };
-    if lies_on {
-        bail!(
-            "the output {} would lie on the source {}, and overwrite what is not saved yet: \
-             write elsewhere, or insist with --allow-source-volume",
-            output.display(),
-            source.display()
-        );
+    let (output, source) = (output.display(), source.display());
+    match lies_on {
+        Some(false) => Ok(()),
+        Some(true) => bail!(
+            "the output {output} would lie on the source {source}, and overwrite what is not saved yet: {or}"
+        ),
+        None => bail!(
+            "whether the output {output} would lie on the source {source}, and overwrite what is not saved yet, can't \
+             be known here: {or}"
+        ),
     }
-    Ok(())
 }
 
-/// Whether `folder` lies on the block device `device`, or on a partition of it.
+#[cfg(unix)]
+fn is_one_file_system(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => one.dev() == other.dev(),
+        _ => true,
+    }
+}
+
+/// What is mounted in a folder is reached through a junction, which is not followed.
+#[cfg(not(unix))]
+fn is_one_file_system(_: &Path, _: &Path) -> bool {
+    true
+}
+
+/// Whether `folder` lies on the block device `device`, or on a partition of it; `None` where that can't be known.
 #[cfg(target_os = "linux")]
-fn is_on_device(device: &Path, folder: &Path) -> bool {
+fn is_on_device(device: &Path, folder: &Path) -> Option<bool> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let (Ok(device), Ok(folder)) = (device.metadata(), folder.metadata()) else {
-        return false;
+        return Some(false);
     };
     if !device.file_type().is_block_device() {
-        return false;
+        return Some(false);
     }
     // Of a partition, sysfs has a folder inside that of its disk.
     let of = |number: u64| {
@@ -175,15 +198,59 @@ fn is_on_device(device: &Path, folder: &Path) -> bool {
             .join(format!("{major}:{minor}"))
             .canonicalize()
     };
-    match (of(device.rdev()), of(folder.dev())) {
+    Some(match (of(device.rdev()), of(folder.dev())) {
         (Ok(device), Ok(folder)) => folder.starts_with(device),
         _ => device.rdev() == folder.dev(),
-    }
+    })
 }
 
-#[cfg(not(target_os = "linux"))]
-fn is_on_device(_device: &Path, _folder: &Path) -> bool {
-    false
+/// A volume by its letter or its name has the serial number of what lies on it. Which volumes lie on a whole disk is not asked for:
+/// only what is not a disk of this machine is known not to.
+#[cfg(windows)]
+fn is_on_device(device: &Path, folder: &Path) -> Option<bool> {
+    use std::path::{Component, Prefix};
+    use winapi_util::{Handle, file};
+
+    let device = device.to_str()?;
+    let Some(name) = [r"\\.\", r"\\?\"]
+        .iter()
+        .find_map(|prefix| device.strip_prefix(prefix))
+    else {
+        return Some(false);
+    };
+    let name = name.trim_end_matches('\\');
+    if name.contains('\\') {
+        // A file, or a snapshot, which nobody writes to.
+        return Some(false);
+    }
+    if let Some(Component::Prefix(prefix)) = folder.components().next()
+        && let Prefix::UNC(..) | Prefix::VerbatimUNC(..) = prefix.kind()
+    {
+        return Some(false);
+    }
+    if !name.ends_with([':', '}']) {
+        return None;
+    }
+    let serial = |path: &Path| {
+        let opened = Handle::from_path_any(path).ok()?;
+        Some(file::information(opened).ok()?.volume_serial_number())
+    };
+    let root = format!(r"\\?\{name}\");
+    Some(serial(Path::new(&root))? == serial(folder)?)
+}
+
+#[cfg(not(any(target_os = "linux", windows)))]
+fn is_on_device(device: &Path, folder: &Path) -> Option<bool> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let (Ok(device), Ok(folder)) = (device.metadata(), folder.metadata()) else {
+        return Some(false);
+    };
+    let kind = device.file_type();
+    if !kind.is_block_device() && !kind.is_char_device() {
+        return Some(false);
+    }
+    // Another partition may be one of the same disk.
+    (device.rdev() == folder.dev()).then_some(true)
 }
 
 #[cfg(test)]
@@ -214,9 +281,10 @@ mod tests {
     fn sources_are_not_written_to() {
         let folder = tempfile::tempdir().expect("a folder");
         let inside = folder.path().join("case.zip");
-        let refused = refuse_on_source(folder.path(), &inside).expect_err("inside");
-        assert!(refused.to_string().contains("--allow-source-volume"));
+        let refused = refuse_on_source(folder.path(), &inside, "try X").expect_err("inside");
+        assert!(refused.to_string().ends_with("saved yet: try X"));
         let elsewhere = tempfile::tempdir().expect("a folder");
-        refuse_on_source(folder.path(), &elsewhere.path().join("case.zip")).expect("elsewhere");
+        let elsewhere = elsewhere.path().join("case.zip");
+        refuse_on_source(folder.path(), &elsewhere, "try X").expect("elsewhere");
     }
 }

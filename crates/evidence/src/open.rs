@@ -40,6 +40,8 @@ pub struct OpenOptions {
     pub map: bool,
     /// What opens encrypted volumes.
     pub keys: VolumeKeys,
+    /// Where output goes. Of a folder, the file systems that these lie on are left out where they are mounted in it, with a loss that says so.
+    pub left_out: Vec<PathBuf>,
 }
 
 /// Why a source can't be opened.
@@ -108,7 +110,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Evidence, OpenError> {
     if stated.is_dir() {
         return Ok(Evidence {
             name: shown,
-            volumes: vec![Arc::new(FolderVolume::new(path).map_err(failed)?)],
+            volumes: vec![Arc::new(
+                FolderVolume::new(path, &options.left_out).map_err(failed)?,
+            )],
             snapshots: Vec::new(),
             unlocked: Vec::new(),
             losses: Vec::new(),

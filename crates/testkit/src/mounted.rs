@@ -16,15 +16,27 @@ impl MountedMemory {
     /// # Panics
     /// Where `SCELLE_REQUIRE_TOOLS` is set and it can't be mounted.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
+        Self::mount_kind(at, "tmpfs", options)
+    }
+
+    /// As [`mount`](Self::mount), what the kernel says of processes (`proc`).
+    ///
+    /// # Panics
+    /// As [`mount`](Self::mount).
+    pub fn mount_proc(at: &Path) -> Option<Self> {
+        Self::mount_kind(at, "proc", "ro")
+    }
+
+    fn mount_kind(at: &Path, kind: &str, options: &str) -> Option<Self> {
         fs::create_dir_all(at).expect("a folder");
-        if mount(at, options) {
+        if mount(at, kind, options) {
             return Some(Self(at.to_owned()));
         }
         assert!(
             std::env::var_os("SCELLE_REQUIRE_TOOLS").is_none(),
-            "a tmpfs ({options}) can't be mounted, and SCELLE_REQUIRE_TOOLS is set"
+            "a {kind} ({options}) can't be mounted, and SCELLE_REQUIRE_TOOLS is set"
         );
-        eprintln!("SKIPPED, this user can't mount a tmpfs ({options})");
+        eprintln!("SKIPPED, this user can't mount a {kind} ({options})");
         None
     }
 
@@ -39,7 +51,7 @@ impl MountedMemory {
     /// Where that fails.
     pub fn change(&self, options: &str) {
         let options = format!("remount,{options}");
-        assert!(mount(&self.0, &options), "mount -o {options}");
+        assert!(mount(&self.0, "tmpfs", &options), "mount -o {options}");
     }
 }
 
@@ -54,10 +66,8 @@ impl Drop for MountedMemory {
     }
 }
 
-fn mount(at: &Path, options: &str) -> bool {
+fn mount(at: &Path, kind: &str, options: &str) -> bool {
     let mut command = Command::new("mount");
-    command
-        .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-        .arg(at);
+    command.args(["-t", kind, "-o", options, kind]).arg(at);
     command.output().is_ok_and(|output| output.status.success())
 }

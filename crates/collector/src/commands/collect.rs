@@ -66,7 +66,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .context("name what is to be collected with --source")?;
     let profile = Profile::load_list(&args.choices.profile)?;
     if args.dry_run {
-        let source = args.choices.open(source_path)?;
+        let source = args.choices.open(source_path, args.outputs()?)?;
         let progress = Progress::default();
         let plan = terminal.watch(&progress, || args.choices.plan(&source, profile, &progress));
         return show_plan(&source, &plan, terminal);
@@ -75,7 +75,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
     let is_encrypted = !recipients.is_empty();
-    let source = args.choices.open(source_path)?;
+    let source = args.choices.open(source_path, args.outputs()?)?;
     let address = address(args.out.as_deref())?;
     let job = Job {
         source: &source,
@@ -123,6 +123,16 @@ impl Args {
         let collected = job.collect(destination, terminal)?;
         tell(&collected, tlp, terminal, to_stdout)?;
         Ok(Exit::with_losses(collected.losses > 0))
+    }
+
+    /// Where something will be written.
+    fn outputs(&self) -> Result<Vec<PathBuf>> {
+        match &self.out {
+            Some(out) if out == Path::new("-") => Ok(Vec::new()),
+            Some(out) if address(Some(out))?.is_some() => Ok(self.away.outputs()),
+            Some(out) => Ok(vec![out.clone()]),
+            None => Ok(executable_folder().into_iter().collect()),
+        }
     }
 
     fn course(&self) -> Course {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use scelle::{
     Destination, Order, Prepared,
     engine::{Plan, Progress, profile::show_size},
+    evidence::OpenOptions,
 };
 
 use super::{away::Away, collect::refuse_freer};
@@ -75,18 +76,25 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
         return Ok(Exit::COMPLETE);
     }
     let outputs: Vec<_> = match &away {
-        Some(away) => away.outputs().collect(),
-        None => vec![&path],
+        Some(away) => away.outputs().cloned().collect(),
+        None => vec![path.clone()],
     };
-    for output in outputs {
+    for output in &outputs {
         refuse_existing(output, false)?;
         if !plan.allow_source_volume {
-            refuse_on_source(source_path, output).context(
-                "run this program from another disk, or name a folder on one with --out",
-            )?;
+            let or = "run this program from another disk, or name a folder on one with --out";
+            refuse_on_source(source_path, output, or)?;
         }
     }
-    let source = scelle::open(source_path)?;
+    let options = OpenOptions {
+        left_out: if plan.allow_source_volume {
+            Vec::new()
+        } else {
+            outputs
+        },
+        ..OpenOptions::default()
+    };
+    let source = scelle::open_with(source_path, &options)?;
     refuse_freer(&source, source_path, tlp)?;
     let outgoing = match &away {
         Some(away) => Some(away.begin(terminal)?),

@@ -2,7 +2,8 @@
 //!
 //! Names are the system's own: raw bytes on Unix, WTF-8 made of UTF-16 on Windows. Links are
 //! recorded and never followed, so the tree has no loops but those that mounts make, which end at
-//! [`MAX_DEPTH`]. What can't be listed or looked at is a loss of its own.
+//! [`MAX_DEPTH`]. Nor are file systems that the kernel makes up (`proc`, `sysfs` and the like). What can't be listed or looked at is a
+//! loss of its own, and so is a file system that is mounted in the folder and left out.
 
 mod system;
 
@@ -30,15 +31,18 @@ pub const MAX_DEPTH: usize = 512;
 pub struct FolderVolume {
     info: VolumeInfo,
     root: PathBuf,
+    /// The numbers of file systems that are not walked where they are mounted in the folder.
+    left_out: Vec<u64>,
 }
 
 impl FolderVolume {
-    /// The folder at `path`.
+    /// The folder at `path`, without the file systems that `left_out` lie on, where they are mounted in it.
     ///
     /// # Errors
     /// Where it can't be found.
-    pub fn new(path: &Path) -> io::Result<Self> {
+    pub fn new(path: &Path, left_out: &[PathBuf]) -> io::Result<Self> {
         Ok(Self {
+            left_out: left_out.iter().filter_map(|path| device_of(path)).collect(),
             info: VolumeInfo {
                 id: "folder".into(),
                 kind: VolumeKind::Folder,
@@ -75,9 +79,12 @@ impl Volume for FolderVolume {
 
     fn walk(&self, visit: &mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>) {
         let root = EvidencePath::from_bytes(b"");
-        let mut walk = Walk { visit };
+        let mut walk = Walk {
+            left_out: &self.left_out,
+            visit,
+        };
         // Both ways to end are ends.
-        walk.show(&self.root, &root, 0).is_break();
+        walk.show(&self.root, &root, 0, None).is_break();
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
@@ -96,14 +103,28 @@ impl Volume for FolderVolume {
     }
 }
 
+/// The number of the file system that a path lies on, or will.
+fn device_of(path: &Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let stated = path.ancestors().find_map(|one| fs::metadata(one).ok())?;
+    system::facts(&stated).device
+}
+
 struct Walk<'a> {
+    left_out: &'a [u64],
     visit: &'a mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>,
 }
 
 impl Walk<'_> {
-    /// Shows one entry, then what is in it.
-    fn show(&mut self, at: &Path, path: &EvidencePath, depth: usize) -> ControlFlow<()> {
-        let entry = match look(at, path) {
+    /// Shows one entry, then what is in it; `above` is the file system of the folder that it lies in.
+    fn show(
+        &mut self,
+        at: &Path,
+        path: &EvidencePath,
+        depth: usize,
+        above: Option<u64>,
+    ) -> ControlFlow<()> {
+        let (entry, device) = match look(at, path) {
             Ok(entry) => entry,
             Err(error) => return self.lose(path, error),
         };
@@ -111,6 +132,15 @@ impl Walk<'_> {
         (self.visit)(Ok(entry))?;
         if !is_folder {
             return ControlFlow::Continue(());
+        }
+        if depth > 0 && device != above {
+            if device.is_some_and(|device| self.left_out.contains(&device)) {
+                let why = "the file system that is mounted here takes the output, and is left out";
+                return self.lose(path, io::Error::other(why));
+            }
+            if system::is_made_up(at) {
+                return ControlFlow::Continue(());
+            }
         }
         if depth == MAX_DEPTH {
             return self.lose(path, io::Error::other("it lies too deep to be listed"));
@@ -120,7 +150,7 @@ impl Walk<'_> {
             self.lose(path, error)?;
         }
         for (bytes, child) in names {
-            self.show(&child, &path.join(&bytes), depth + 1)?;
+            self.show(&child, &path.join(&bytes), depth + 1, device)?;
         }
         ControlFlow::Continue(())
     }
@@ -156,7 +186,8 @@ fn list(folder: &Path) -> (Vec<(Vec<u8>, PathBuf)>, Option<io::Error>) {
     (names, error)
 }
 
-fn look(at: &Path, path: &EvidencePath) -> io::Result<Entry> {
+/// One entry, and the file system that it lies on.
+fn look(at: &Path, path: &EvidencePath) -> io::Result<(Entry, Option<u64>)> {
     let stated = fs::symlink_metadata(at)?;
     let facts = system::facts(&stated);
     let kind = if stated.is_symlink() || facts.is_junction {
@@ -188,7 +219,7 @@ fn look(at: &Path, path: &EvidencePath) -> io::Result<Entry> {
         }],
         _ => Vec::new(),
     };
-    Ok(Entry {
+    let entry = Entry {
         path: path.clone(),
         kind,
         id: facts.inode.map(|entry| FileId { entry, sequence: 0 }),
@@ -200,7 +231,8 @@ fn look(at: &Path, path: &EvidencePath) -> io::Result<Entry> {
         link_target,
         details: Details::default(),
         streams,
-    })
+    };
+    Ok((entry, facts.device))
 }
 
 #[cfg(test)]
@@ -235,7 +267,7 @@ mod tests {
             fs::create_dir_all(path.parent().expect("it has one")).expect("room");
             fs::write(path, name).expect("room");
         }
-        let volume = FolderVolume::new(folder.path()).expect("it is there");
+        let volume = FolderVolume::new(folder.path(), &[]).expect("it is there");
         let (entries, losses) = walk(&volume);
         let paths: Vec<_> = entries.iter().map(|e| e.path.to_string()).collect();
         assert_eq!(paths, ["", "B", "a.txt", "b", "dir", "dir/y", "dir/z"]);
@@ -259,7 +291,7 @@ mod tests {
         symlink("nowhere", at(b"broken")).expect("a link");
         fs::write(at(b"odd\xFF\\:\n"), b"x").expect("an odd name");
         UnixListener::bind(at(b"socket")).expect("a socket");
-        let volume = FolderVolume::new(folder.path()).expect("it is there");
+        let volume = FolderVolume::new(folder.path(), &[]).expect("it is there");
         let (entries, losses) = walk(&volume);
         assert!(losses.is_empty());
         let kind = |path: &[u8]| {

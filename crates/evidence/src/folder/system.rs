@@ -16,6 +16,8 @@ pub(super) struct Facts {
     pub(super) allocated_bytes: u64,
     pub(super) knows_allocation: bool,
     pub(super) attributes: u32,
+    /// The number of the file system that it lies on.
+    pub(super) device: Option<u64>,
     /// A reparse point that the standard library does not take for a link.
     pub(super) is_junction: bool,
 }
@@ -31,6 +33,41 @@ pub(crate) fn times(stated: &Metadata) -> Times {
         changed: changed(stated),
         accessed: at(stated.accessed()),
     }
+}
+
+/// Whether the kernel makes up what is at a place where a file system is mounted: it lies on no disk, its sizes mean
+/// nothing, and some of its files never end.
+#[cfg(target_os = "linux")]
+pub(super) fn is_made_up(folder: &std::path::Path) -> bool {
+    /// `f_type` of statfs(2), as in linux/magic.h.
+    const KINDS: [u32; 20] = [
+        0x0000_9FA0, // proc
+        0x6265_6572, // sysfs
+        0x0027_E0EB, // cgroup
+        0x6367_7270, // cgroup2
+        0x6462_6720, // debugfs
+        0x7472_6163, // tracefs
+        0x7363_6673, // securityfs
+        0x0000_1CD1, // devpts
+        0xCAFE_4A11, // bpf
+        0x6165_676C, // pstore
+        0xDE5E_81E4, // efivarfs
+        0x4249_4E4D, // binfmt_misc
+        0x9584_58F6, // hugetlbfs
+        0x1980_0202, // mqueue
+        0x6265_6570, // configfs
+        0x6573_5543, // fusectl
+        0xF97C_FF8C, // selinuxfs
+        0x4341_5D53, // smackfs
+        0x6E73_6673, // nsfs
+        0x6759_6969, // rpc_pipefs
+    ];
+    rustix::fs::statfs(folder).is_ok_and(|said| KINDS.contains(&(said.f_type as u32)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_made_up(_folder: &std::path::Path) -> bool {
+    false
 }
 
 fn utc(time: SystemTime) -> UtcNanos {
@@ -56,6 +93,7 @@ mod unix {
             allocated_bytes: stated.blocks().saturating_mul(STAT_BLOCK_BYTES),
             knows_allocation: true,
             attributes: 0,
+            device: Some(stated.dev()),
             is_junction: false,
         }
     }
@@ -104,6 +142,8 @@ mod windows {
             allocated_bytes: stated.len(),
             knows_allocation: false,
             attributes,
+            // Volumes that are mounted in a folder are junctions.
+            device: None,
             is_junction: is_reparse && stated.is_dir() && !stated.is_symlink(),
         }
     }

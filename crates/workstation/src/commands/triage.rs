@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         recipients: recipients.clone(),
         key: key.clone(),
     });
-    let source = args.choices.open(&args.source)?;
+    let source = args.choices.open(&args.source, vec![args.out.clone()])?;
     let mut inputs = Inputs::default();
     inputs.add(tlp, format!("the bundle of {}", args.source.display()));
     let label = args.limit.carry(&inputs)?;
