@@ -30,7 +30,11 @@ pub fn claimed_label(path: &Path) -> Option<ClaimedLabel> {
     let path = match path.canonicalize() {
         Ok(path) => path,
         Err(error) if is_absent(&error) => return None,
-        Err(error) => return Some(ClaimedLabel::unreadable(path, &error.to_string())),
+        // Windows can't say of a device, or of what some file systems hold, where it really lies.
+        Err(_) => match std::path::absolute(path) {
+            Ok(path) => path,
+            Err(error) => return Some(ClaimedLabel::unreadable(path, &error.to_string())),
+        },
     };
     let claims = path.ancestors().filter_map(bag_label);
     claims.max_by_key(|claim| (claim.tlp, claim.unreadable.is_none()))
@@ -49,7 +53,7 @@ impl ClaimedLabel {
 fn bag_label(folder: &Path) -> Option<ClaimedLabel> {
     let path = folder.join(INFO);
     let read = match path.symlink_metadata() {
-        Err(error) if is_absent(&error) => return None,
+        Err(error) if is_absent(&error) || !folder.is_dir() => return None,
         Err(error) => Err(error.to_string()),
         Ok(_) => read_info(&path).and_then(|text| label_in(&text)),
     };
@@ -62,7 +66,7 @@ fn bag_label(folder: &Path) -> Option<ClaimedLabel> {
     }
 }
 
-/// Whether there is no such file: the last of the "folders" may be the file itself.
+/// Whether there is no such file.
 fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
@@ -85,10 +89,19 @@ fn read_info(path: &Path) -> Result<String, String> {
     String::from_utf8(text).map_err(|_| "it is no UTF-8 text".into())
 }
 
-/// The strictest label that stands there; BagIt's keys are of any case.
+/// The strictest label that stands there. As other tools write it (RFC 8493, 2.2.2): keys are of any case, a line ends in LF, CR or
+/// both, and one that begins with a blank goes on with the one before; a byte order mark is passed over.
 fn label_in(info: &str) -> Result<Option<Tlp>, String> {
+    let info = info.strip_prefix('\u{FEFF}').unwrap_or(info);
+    let mut lines: Vec<String> = Vec::new();
+    for line in info.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+        match lines.last_mut() {
+            Some(last) if line.starts_with([' ', '\t']) => last.push_str(line),
+            _ => lines.push(line.to_owned()),
+        }
+    }
     let mut strictest = None;
-    for line in info.lines() {
+    for line in &lines {
         let Some((key, value)) = line.split_once(':') else {
             continue;
         };
@@ -132,6 +145,10 @@ mod tests {
                 "Scelle-TLP: clear\nScelle-TLP: amber+strict\n",
                 readable(Tlp::AmberStrict),
             ),
+            ("\u{FEFF}Scelle-TLP: green\n", readable(Tlp::Green)),
+            ("A: b\rScelle-TLP: green\rC: d\r", readable(Tlp::Green)),
+            ("Scelle-TLP:\n TLP:GREEN\n", readable(Tlp::Green)),
+            ("A: b\n Scelle-TLP: red\n", None),
         ] {
             fs::write(&info, text).expect("room");
             assert_eq!(claimed_label(&file), claim, "{text}");
@@ -139,7 +156,7 @@ mod tests {
         let long = format!("{}\nScelle-TLP: clear\n", "x".repeat(INFO_LIMIT as usize));
         for text in [
             &b"Scelle-TLP: TLP:PURPLE\n"[..],
-            b"Scelle-TLP:\n TLP:GREEN\n",
+            b"Scelle-TLP: clear\n or so\n",
             b"Scelle-TLP: clear\nScelle-TLP: ?\n",
             b"Scelle-TLP: clear\n\xFF\n",
             long.as_bytes(),
