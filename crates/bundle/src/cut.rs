@@ -187,8 +187,10 @@ impl<'a> Cut<'a> {
         let (Some(certificate), Some(collection_text)) = (texts.pop(), texts.pop()) else {
             return Err(NONE.into());
         };
-        let collection = serde_json::from_slice(&collection_text)
-            .map_err(|error| format!("records/collection.json: {error}"))?;
+        let wrong = |what: String| format!("records/collection.json: {what}");
+        let collection: Collection =
+            serde_json::from_slice(&collection_text).map_err(|error| wrong(error.to_string()))?;
+        collection.label().map_err(wrong)?;
         let signer = Certificate::read(&certificate).map_err(|error| error.to_string())?;
         let member = head[2].clone();
         Ok(Self {

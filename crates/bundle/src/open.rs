@@ -2,10 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     ops::ControlFlow,
     sync::{Arc, OnceLock},
 };
 
+use memchr::memmem;
 use scelle_event::{EvidencePath, StreamId, Tlp};
 use scelle_evidence::{
     Entry, EvidenceLoss, FileId, Security, StreamInfo, Volume, VolumeInfo, VolumeKind,
@@ -13,12 +15,13 @@ use scelle_evidence::{
 use scelle_formats::{Digests, ReadAt, ReadError};
 
 use crate::{
-    Collection, Error, FORMAT, Part, VolumeRecord,
+    Certificate, Collection, Error, FORMAT, Part, VolumeRecord,
     checkpoint::{self, Segments, TEXT_LIMIT},
     codec::SEGMENT_BYTES,
     file_line::{FileLine, Piece},
     member::{MemberReader, SparseReader},
     parts::{Placed, Set},
+    proof::{BAG_INFO, TAG_MANIFEST, is_signer},
     reader::{ArchiveReader, Member, Segment},
     text::hex,
     zip::Directory,
@@ -26,6 +29,7 @@ use crate::{
 
 /// The most bytes of a file of records that is read whole.
 const RECORD_LIMIT: u64 = 64 << 20;
+const SAYS_MORE: &str = "the bundle was altered: `verify` says more";
 
 /// A bundle that is read, and was (or is to be) verified by [`verify`](crate::verify).
 pub struct Bundle {
@@ -43,10 +47,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a bundle. It is not verified: its structure is checked as far as it is read.
+    /// Opens a bundle. It is not verified: its seal is checked, that its label and what else the collection says of itself are
+    /// under it, and its structure as far as it is read. Who sealed it is not asked.
     ///
     /// # Errors
-    /// [`Error::Format`] where the archive or a record is not as bundles have it, or it is a part
+    /// [`Error::Format`] where the archive or a record is not as bundles have it, the seal does not hold, or it is a part
     /// of a set.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self, Error> {
         let shared = Arc::new(Shared::open(source).map_err(Error::Format)?);
@@ -65,7 +70,7 @@ impl Bundle {
     }
 
     /// Opens the parts of a collection that was cut off and gone on with, in whatever order. They
-    /// are not verified, but for the checkpoints by which they go on from each other.
+    /// are not verified, but for the seal, as [`open`](Self::open) checks it, and the checkpoints by which they go on from each other.
     ///
     /// # Errors
     /// [`Error::Format`] where they are no complete set, or a record is not as bundles have it.
@@ -108,11 +113,9 @@ impl Bundle {
         volumes: Volumes,
     ) -> Result<Self, Error> {
         let tlp = collection
-            .tlp
-            .parse()
-            .map_err(|error: scelle_event::ParseTlpError| Error::format(error.to_string()))?;
-        let manifest = shared.read_tag("tagmanifest-sha256.txt");
-        let root = hex(&Digests::of(&manifest.map_err(Error::Format)?).blake3);
+            .label()
+            .map_err(|what| Error::format(format!("records/collection.json: {what}")))?;
+        let root = shared.check_seal().map_err(Error::Format)?;
         Ok(Self {
             collection,
             tlp,
@@ -262,6 +265,34 @@ impl Shared {
             )));
         }
         Ok(collection)
+    }
+
+    /// Checks that the label, and all else that the collection says of itself, is what was sealed; gives the root.
+    fn check_seal(&self) -> Result<String, String> {
+        let last = |is_it: &dyn Fn(&str) -> bool, what: &str| {
+            let mut names = self.tags.iter().map(|member| &*member.name);
+            let name = names.rfind(|name| is_it(name));
+            name.ok_or_else(|| format!("{what} is missing"))
+        };
+        let signer = last(&is_signer, "the signer's certificate")?;
+        let is_signature = |name: &str| name.starts_with("signatures/") && name.ends_with(".asc");
+        let signature = last(&is_signature, "the signature")?;
+        let manifest = self.read_tag(TAG_MANIFEST)?;
+        for name in ["records/collection.json", BAG_INFO, signer] {
+            let line = format!(
+                "{}  {name}\n",
+                hex(&Digests::of(&self.read_tag(name)?).sha256)
+            );
+            if memmem::find(&manifest, line.as_bytes()).is_none() {
+                return Err(format!("{name} is not what was sealed; {SAYS_MORE}"));
+            }
+        }
+        let of_signer = |what: &dyn fmt::Display| format!("{signer}: {what}");
+        Certificate::read(&self.read_tag(signer)?)
+            .map_err(|error| of_signer(&error))?
+            .check(&manifest, &self.read_tag(signature)?)
+            .map_err(|what| format!("the seal does not hold: {what}; {SAYS_MORE}"))?;
+        Ok(hex(&Digests::of(&manifest).blake3))
     }
 
     /// The payload id, as `bag-info.txt` states it.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use scelle_event::{Coverage, Outcome, json};
+use scelle_event::{Coverage, Outcome, Tlp, json};
 use serde::{Deserialize, Serialize};
 
 /// The number of the format that this version writes and reads.
@@ -18,7 +18,7 @@ pub struct Collection {
     pub format: u32,
     /// The bundle's name, which is its folder's; set by the writer.
     pub name: String,
-    /// TLP 2.0 label.
+    /// TLP 2.0 label, as [`Tlp::name`] writes it; any other text is refused.
     pub tlp: String,
     /// The program that collected.
     pub tool: Tool,
@@ -50,6 +50,21 @@ pub struct Collection {
     pub session_packets_sha256: Option<String>,
     /// The deployment and run that a prepared collector counts.
     pub deployment: Option<Deployment>,
+}
+
+impl Collection {
+    /// The label. Under a seal it is written in one way only.
+    pub(crate) fn label(&self) -> Result<Tlp, String> {
+        sealed_label(&self.tlp)
+    }
+}
+
+/// The label of that very name: any other spelling is one that other tools read otherwise, or not at all.
+pub(crate) fn sealed_label(text: &str) -> Result<Tlp, String> {
+    let label = text.parse().ok();
+    label
+        .filter(|label: &Tlp| label.name() == text)
+        .ok_or_else(|| format!("it bears no TLP label, but {text:?}"))
 }
 
 /// The program that collected.

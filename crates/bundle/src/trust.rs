@@ -11,7 +11,13 @@
 //!   takes all back that the key signed. With the reasons "superseded", "retired" and "user id
 //!   no longer valid" that holds from its making; with any other, or none, for ever.
 //!
-//! All is asked for one moment: that of the seal.
+//! All is asked for one moment: that of the seal. Where a time-stamp tells it, what a run's key says of itself and what was said of
+//! it are asked for the moment that the host's clock gave to the seal, if that is later: the same clock dated them.
+//!
+//! # Bounds
+//! Certificates come from strangers. Of all that they hold, [`MOST_CHECKS`] certifications are looked at.
+
+use std::collections::{HashMap, HashSet};
 
 use pgp::{
     composed::{SignedPublicKey, SignedSecretKey},
@@ -30,6 +36,8 @@ use crate::{
 const MOST_STEPS: u8 = 3;
 /// The amount of a trust signature that vouches alone, RFC 9580 section 5.2.3.21.
 const FULL_TRUST: u8 = 120;
+/// Certifications that are checked for one answer: some seconds' work.
+const MOST_CHECKS: u32 = 20_000;
 /// Reasons that are told.
 const MOST_REASONS: usize = 8;
 
@@ -170,6 +178,7 @@ impl Certificate {
             revocations: &[],
             signer: self,
             at,
+            signed_at: at,
         };
         trust.path().map(drop)
     }
@@ -189,22 +198,59 @@ pub(crate) struct Trust<'a> {
     pub(crate) signer: &'a Certificate,
     /// The moment that it is asked for, in seconds since 1970.
     pub(crate) at: u32,
+    /// When the signer says that it was, which is heeded where it is later.
+    pub(crate) signed_at: u32,
+}
+
+/// A search for one answer.
+struct Climb {
+    why: Vec<String>,
+    /// The keys that were looked at, by fingerprint and level: none is looked at twice.
+    seen: HashSet<(String, u8)>,
+    checks_left: u32,
+}
+
+impl Climb {
+    /// Whether one more certification is checked.
+    fn may_check(&mut self) -> bool {
+        let may = self.checks_left > 0;
+        self.checks_left = self.checks_left.saturating_sub(1);
+        may
+    }
 }
 
 impl<'a> Trust<'a> {
     /// The keys that vouch for the signer, one for the other, up to the one that is trusted; the
     /// signer itself where it is that. An error says why there is no such way.
     pub(crate) fn path(&self) -> Result<Vec<&'a SignedPublicKey>, Vec<String>> {
-        let mut why = Vec::new();
-        match self.climb(&self.signer.own, 0, &mut why) {
-            Some(mut path) => {
-                path.reverse();
-                Ok(path)
-            }
-            None => {
-                why.truncate(MOST_REASONS);
-                Err(why)
-            }
+        let mut climb = Climb {
+            why: Vec::new(),
+            seen: HashSet::new(),
+            checks_left: MOST_CHECKS,
+        };
+        if let Some(mut path) = self.climb(&self.signer.own, 0, &mut climb) {
+            path.reverse();
+            return Ok(path);
+        }
+        let mut why = climb.why;
+        if climb.checks_left == 0 {
+            why.insert(
+                0,
+                format!(
+                    "the certificates hold more than {MOST_CHECKS} certifications: not all were looked at"
+                ),
+            );
+        }
+        why.truncate(MOST_REASONS);
+        Err(why)
+    }
+
+    /// The moment that is asked for of a key that stands `level` steps above the signer, and of what is said of it.
+    fn moment(&self, level: u8) -> u32 {
+        if level == 0 {
+            self.at.max(self.signed_at)
+        } else {
+            self.at
         }
     }
 
@@ -213,10 +259,14 @@ impl<'a> Trust<'a> {
         &self,
         key: &'a SignedPublicKey,
         level: u8,
-        why: &mut Vec<String>,
+        climb: &mut Climb,
     ) -> Option<Vec<&'a SignedPublicKey>> {
-        if let Err(what) = self.check_key(key, level > 0) {
-            why.push(format!("the key {} {what}", fingerprint(&key.primary_key)));
+        if !climb.seen.insert((fingerprint(&key.primary_key), level)) {
+            return None;
+        }
+        if let Err(what) = self.check_key(key, level) {
+            let key = fingerprint(&key.primary_key);
+            climb.why.push(format!("the key {key} {what}"));
             return None;
         }
         let roots = self.roots.iter().map(|root| &root.own);
@@ -231,15 +281,15 @@ impl<'a> Trust<'a> {
             if is_same(voucher, key) {
                 continue;
             }
-            match self.check_certification(key, voucher, level) {
+            match self.check_certification(key, voucher, level, climb) {
                 None => {}
-                Some(Err(what)) => why.push(format!(
+                Some(Err(what)) => climb.why.push(format!(
                     "that {} vouches for {} {what}",
                     fingerprint(&voucher.primary_key),
                     fingerprint(&key.primary_key)
                 )),
                 Some(Ok(())) => {
-                    if let Some(mut path) = self.climb(voucher, level + 1, why) {
+                    if let Some(mut path) = self.climb(voucher, level + 1, climb) {
                         if !path.last().is_some_and(|last| is_same(last, voucher)) {
                             path.push(voucher);
                         }
@@ -261,40 +311,25 @@ impl<'a> Trust<'a> {
     }
 
     /// Whether a key was in force, by its own word.
-    fn check_key(&self, key: &'a SignedPublicKey, certifies: bool) -> Result<(), String> {
+    fn check_key(&self, key: &'a SignedPublicKey, level: u8) -> Result<(), String> {
+        let at = self.moment(level);
         let mut about = Vec::new();
         for copy in self.copies(key) {
             for one in &copy.details.revocation_signatures {
                 // One that another key made can't be checked here, and is heeded all the same.
-                self.check_revocation(one)?;
+                check_revocation(one, at)?;
             }
-            about.extend(self_signatures(copy, self.at));
+            about.extend(self_signatures(copy, at));
         }
         let newest = about
             .into_iter()
             .max_by_key(|one| one.created().map(Timestamp::as_secs))
-            .ok_or_else(|| format!("says nothing of itself that held at {}", show(self.at)))?;
-        check_time(&key.primary_key, newest, self.at, "")?;
-        if certifies && !newest.key_flags().certify() {
+            .ok_or_else(|| format!("says nothing of itself that held at {}", show(at)))?;
+        check_time(&key.primary_key, newest, at, "")?;
+        if level > 0 && !newest.key_flags().certify() {
             return Err("is not meant to vouch for others".into());
         }
         Ok(())
-    }
-
-    fn check_revocation(&self, one: &Signature) -> Result<(), String> {
-        let created = one.created().map_or(0, Timestamp::as_secs);
-        let is_soft = matches!(
-            one.revocation_reason_code(),
-            Some(
-                RevocationCode::KeySuperseded
-                    | RevocationCode::KeyRetired
-                    | RevocationCode::CertUserIdInvalid
-            )
-        );
-        if is_soft && created > self.at {
-            return Ok(());
-        }
-        Err(format!("is revoked since {}", show(created)))
     }
 
     /// Whether `voucher` vouches for `key`, which stands `level` steps above the signer; `None`
@@ -304,24 +339,22 @@ impl<'a> Trust<'a> {
         key: &'a SignedPublicKey,
         voucher: &'a SignedPublicKey,
         level: u8,
+        climb: &mut Climb,
     ) -> Option<Result<(), String>> {
+        let at = self.moment(level);
         let mut answer = None;
-        let users = self.copies(key).flat_map(|copy| &copy.details.users);
-        let mut ids: Vec<&UserId> = users.map(|user| &user.id).collect();
-        ids.dedup_by_key(|id| id.id());
-        for id in ids {
-            let said = self.said(key, voucher, id);
+        for said in self.said(key, voucher, climb) {
             let revoked = said
                 .iter()
                 .filter(|one| one.typ() == Some(SignatureType::CertRevocation))
-                .find_map(|one| self.check_revocation(one).err());
+                .find_map(|one| check_revocation(one, at).err());
             let newest = said
                 .iter()
                 .filter(|one| one.typ() != Some(SignatureType::CertRevocation))
                 // Of those that are made already the newest counts; else the next to come is told.
                 .max_by_key(|one| {
                     let created = one.created().map_or(u32::MAX, Timestamp::as_secs);
-                    if created <= self.at {
+                    if created <= at {
                         (true, created)
                     } else {
                         (false, u32::MAX - created)
@@ -339,53 +372,60 @@ impl<'a> Trust<'a> {
         answer
     }
 
-    /// What `voucher` said of a key under a user id, in all copies that are known.
+    /// What `voucher` said of a key, in all copies that are known: of each user id, in their order.
     fn said(
         &self,
         key: &'a SignedPublicKey,
         voucher: &'a SignedPublicKey,
-        id: &UserId,
-    ) -> Vec<&'a Signature> {
-        let users = self.copies(key).flat_map(|copy| &copy.details.users);
-        users
-            .filter(|user| user.id.id() == id.id())
-            .flat_map(|user| &user.signatures)
+        climb: &mut Climb,
+    ) -> Vec<Vec<&'a Signature>> {
+        let (mut said, mut places) = (Vec::new(), HashMap::new());
+        for user in self.copies(key).flat_map(|copy| &copy.details.users) {
+            let place = *places.entry(user.id.id()).or_insert_with(|| {
+                said.push(Vec::new());
+                said.len() - 1
+            });
             // Who it says made it comes first: that costs nothing.
-            .filter(|one| is_issuer(one, voucher))
-            .filter(|one| {
+            let theirs = user
+                .signatures
+                .iter()
+                .filter(|one| is_issuer(one, voucher) && climb.may_check());
+            said[place].extend(theirs.filter(|one| {
                 one.verify_third_party_certification(
                     &key.primary_key,
                     &voucher.primary_key,
                     Tag::UserId,
-                    id,
+                    &user.id,
                 )
                 .is_ok()
-            })
-            .collect()
+            }));
+        }
+        said
     }
 
     /// Whether a certification held, and lets do what is done with it.
     fn check_terms(&self, one: &Signature, level: u8) -> Result<(), String> {
+        let at = self.moment(level);
         let created = one
             .created()
             .map(Timestamp::as_secs)
             .ok_or("says no time")?;
-        if created > self.at {
+        if created > at {
             return Err(format!(
                 "holds from {}, and it is asked for {}",
                 show(created),
-                show(self.at)
+                show(at)
             ));
         }
         let lasts = one
             .signature_expiration_time()
             .map_or(0, |time| time.as_secs());
         let ends = created.saturating_add(lasts);
-        if lasts > 0 && ends <= self.at {
+        if lasts > 0 && ends <= at {
             return Err(format!(
                 "held until {}, and it is asked for {}",
                 show(ends),
-                show(self.at)
+                show(at)
             ));
         }
         if matches!(
@@ -419,6 +459,23 @@ impl<'a> Trust<'a> {
             _ => Err("does not let it vouch for others".into()),
         }
     }
+}
+
+/// Heeds a revocation, as far as it holds for a moment.
+fn check_revocation(one: &Signature, at: u32) -> Result<(), String> {
+    let created = one.created().map_or(0, Timestamp::as_secs);
+    let is_soft = matches!(
+        one.revocation_reason_code(),
+        Some(
+            RevocationCode::KeySuperseded
+                | RevocationCode::KeyRetired
+                | RevocationCode::CertUserIdInvalid
+        )
+    );
+    if is_soft && created > at {
+        return Ok(());
+    }
+    Err(format!("is revoked since {}", show(created)))
 }
 
 fn is_same(one: &SignedPublicKey, other: &SignedPublicKey) -> bool {

@@ -115,7 +115,7 @@ impl<W: Output> BundleWriter<W> {
     /// Begins a bundle.
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that is no plain folder; what the output and the key say.
+    /// [`Error::Name`] for a name that is no plain folder, [`Error::Format`] for a label that is none; what the output and the key say.
     pub fn create(out: W, options: Options) -> Result<Self, Error> {
         let mut writer = Self::begin(out, options)?;
         let name = writer.options.name.clone();
@@ -143,6 +143,7 @@ impl<W: Output> BundleWriter<W> {
         collection.name.clone_from(&options.name);
         collection.compression = options.compression.name().to_owned();
         collection.part = collection.part.max(1);
+        collection.label().map_err(Error::Format)?;
         if let Some(before) = &options.continues {
             collection.resumes = Some(Resumed {
                 checkpoint_blake3: before.blake3.clone(),

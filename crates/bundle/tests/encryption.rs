@@ -14,8 +14,8 @@ use common::{
 };
 use rayon::prelude::*;
 use scelle_bundle::{
-    Bundle, Ciphertext, Compression, DecryptKey, Decrypted, Ending, Error, Recipient, SessionKey,
-    Verdict, Verification, VerifyOptions, verify_encrypted,
+    Bundle, Ciphertext, Compression, DecryptKey, Decrypted, Ending, Error, Recipient, Scope,
+    SessionKey, Verdict, Verification, VerifyOptions, verify_encrypted,
 };
 use scelle_formats::{Bytes, ReadAt as _, ReadAtExt as _};
 
@@ -125,6 +125,28 @@ fn the_older_kind_is_used_where_one_reads_only_that() {
         assert_eq!(bytes[at], 0xD2);
         assert_eq!(bytes[at + 2], octet, "{} recipients", recipients.len());
     }
+}
+
+/// Whoever asks for one member of an altered file is not told that it, or the seal, was looked at.
+#[test]
+fn a_member_of_altered_ciphertext_was_not_checked() {
+    let items = [item(b"a", noise(1, 90_000))];
+    let one = recipient(&secret("one", Reads::VersionTwo, None));
+    let (sealed, mut bytes, key) = encrypt(options("altered"), &items, &[one]);
+    let options = VerifyOptions {
+        root: Some(sealed.root),
+        member: Some("data/a".to_owned()),
+        ..VerifyOptions::default()
+    };
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let answer = verify_encrypted(&open(&bytes).expect("its head is there"), &key, &options);
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.verdict, Verdict::Broken);
+    assert_eq!(answer.scope, Scope::Archive);
+    let told: Vec<_> = answer.problems.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains("altered"), "{told:?}");
+    assert!(told[1].contains("was not checked"), "{told:?}");
 }
 
 /// One byte after another, in both kinds, session-key packets included: each change is found.

@@ -374,25 +374,16 @@ fn one_member_can_be_checked_alone() {
     assert_eq!(answer.problems[0].member.as_deref(), Some(&*member));
 }
 
-/// A label that nobody can read must not be taken for none.
+/// What `verify` would refuse is not written.
 #[test]
-fn a_label_that_is_none_is_told() {
-    let mut options = options("test-bundle");
-    options.collection.tlp = "TLP:PURPLE".into();
-    let (sealed, archive) = common::write_with(options, &[item(b"f", noise(1, 50))]);
-    let ask = VerifyOptions {
-        root: Some(sealed.root),
-        ..VerifyOptions::default()
-    };
-    let answer = verify(&Bytes(&archive), &ask).expect("an answer");
-    assert_eq!(answer.verdict, Verdict::Broken);
-    let told = answer.problems[0].to_string();
-    assert!(
-        told.contains("\"TLP:PURPLE\" is not a TLP 2.0 label"),
-        "{told}"
-    );
-    let opened = Bundle::open(Arc::new(Bytes(archive)));
-    assert!(opened.is_err(), "nothing is made of it");
+fn no_bundle_is_begun_under_a_label_that_is_none() {
+    for label in ["TLP:PURPLE", "amber", " TLP:AMBER", ""] {
+        let mut options = options("test-bundle");
+        options.collection.tlp = label.into();
+        let refused = BundleWriter::create(Vec::new(), options).err();
+        let told = refused.expect("it is refused").to_string();
+        assert!(told.contains("bears no TLP label"), "{told}");
+    }
 }
 
 /// The answer to a name that is not there must not be that all is well.
@@ -456,7 +447,7 @@ fn a_member_that_is_not_there_is_no_sealed_one() {
     let [answer, _] = ask(&archive[..archive.len() - 1], "x");
     let answer = answer.expect("an answer");
     assert_eq!(answer.verdict, Verdict::Broken);
-    assert_eq!(answer.scope, Scope::Seal);
+    assert_eq!(answer.scope, Scope::Archive);
     let last = answer.problems.last().expect("it lacks its end");
     assert!(last.what.contains("\"x\" was not checked"), "{last}");
 }

@@ -205,6 +205,18 @@ fn a_time_stamp_is_believed_before_the_clock_of_the_host() {
     let run = key(PLAN_DATE)
         .not_before(now + 2 * DAY)
         .certified_by(&deployment);
+    // Nor does it, if the clock was as fast when the run's key was made.
+    let fast = key(now + 2 * DAY)
+        .not_before(now + 2 * DAY)
+        .certified_by(&deployment)
+        .expect("certified");
+    let other = tempfile::tempdir().expect("a folder");
+    let answers = TimeService::make(other.path(), EC, "sha256", "sha256");
+    let fast_ca = authority(&answers, "ca.pem");
+    let (_, archive) = stamped(Some(fast), move |query| Ok(answers.answer(query)));
+    let answer = ask(&archive, fast_ca, vec![case.public()]);
+    assert_eq!(answer.verdict, Verdict::Sealed, "{:?}", answer.problems);
+
     let (_, archive) = stamped(Some(run.expect("certified")), move |query| {
         Ok(service.answer(query))
     });

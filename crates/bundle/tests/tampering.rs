@@ -3,13 +3,15 @@
 mod common;
 mod forge;
 
+use std::sync::Arc;
+
 use common::{Item, Random, item, noise, options, write_with};
 use forge::{
-    BYTE_KINDS, Named, PART_KINDS, change_bytes, change_label, change_parts, change_throughout,
-    forge, pack, unpack,
+    BYTE_KINDS, Named, PART_KINDS, Part, change_bytes, change_label, change_parts,
+    change_throughout, forge, pack, seal_with_label, unpack,
 };
 use rayon::prelude::*;
-use scelle_bundle::{Certificate, SealKey, Verdict, Verification, VerifyOptions, verify};
+use scelle_bundle::{Bundle, Certificate, SealKey, Verdict, Verification, VerifyOptions, verify};
 use scelle_formats::Bytes;
 
 fn ask(archive: &[u8], options: &VerifyOptions) -> Verification {
@@ -304,4 +306,78 @@ fn archives_made_to_confuse_are_refused() {
     ] {
         assert_eq!(ask(bytes, &options).verdict, Verdict::Broken);
     }
+}
+
+/// A label that nobody can read, or that other tools read otherwise, must not be taken for one: not even under the seal.
+#[test]
+fn a_sealed_label_that_is_none_is_told() {
+    let options = options("t");
+    let key = options.key.clone();
+    let (_, archive) = write_with(options, &[item(b"f", noise(1, 50))]);
+    let trust = VerifyOptions {
+        trust: vec![key.public()],
+        ..VerifyOptions::default()
+    };
+    for (label, is_one) in [
+        ("TLP:RED", true),
+        ("TLP:PURPLE", false),
+        ("amber", false),
+        ("tlp:amber", false),
+        ("TLP:AMBER ", false),
+    ] {
+        let mut parts = unpack(&archive);
+        seal_with_label(&mut parts, "TLP:AMBER", label, &key);
+        let changed = forge(&parts);
+        let answer = ask(&changed, &trust);
+        let told: Vec<_> = answer.problems.iter().map(ToString::to_string).collect();
+        let told = told.join("\n");
+        assert!(!told.contains("signature"), "{label}: {told}");
+        assert_eq!(
+            !told.contains("bears no TLP label"),
+            is_one,
+            "{label}: {told}"
+        );
+        let opened = Bundle::open(Arc::new(Bytes(changed)));
+        match opened {
+            Ok(_) => assert!(is_one, "{label}: nothing is made of it"),
+            Err(error) => assert!(
+                error.to_string().contains("bears no TLP label") && !is_one,
+                "{label}: {error}"
+            ),
+        }
+    }
+}
+
+/// The label of a bundle, and the case that it names, are read of it only where the seal covers them.
+#[test]
+fn what_the_seal_does_not_cover_is_not_read() {
+    let options = options("t");
+    let key = options.key.clone();
+    let (_, archive) = write_with(options, &[item(b"f", noise(1, 50))]);
+    let refused = |parts: &[Part]| {
+        let opened = Bundle::open(Arc::new(Bytes(forge(parts))));
+        opened.map(drop).expect_err("it is refused").to_string()
+    };
+    let mut parts = unpack(&archive);
+    seal_with_label(&mut parts, "TLP:AMBER", "TLP:CLEAR", &key);
+    let sealed = parts.clone();
+    assert!(Bundle::open(Arc::new(Bytes(forge(&parts)))).is_ok());
+    // One label, and the seal of the other.
+    let whole = unpack(&archive);
+    for at in 0..parts.len() {
+        parts.clone_from(&sealed);
+        if parts[at].label() != "records/collection.json" && parts[at].label() != "bag-info.txt" {
+            continue;
+        }
+        parts[at] = whole[at].clone();
+        let told = refused(&parts);
+        assert!(told.contains("is not what was sealed"), "{told}");
+    }
+    // Everything fits but the signature.
+    let of = |part: &Part| part.label().starts_with("signatures/");
+    let at = sealed.iter().position(of).expect("a signature");
+    parts.clone_from(&sealed);
+    parts[at] = whole[at].clone();
+    let told = refused(&parts);
+    assert!(told.contains("the seal does not hold"), "{told}");
 }

@@ -9,13 +9,13 @@ mod slice;
 
 use std::ops::Range;
 
-use scelle_event::{Label, Lowered, StreamId, Tlp};
+use scelle_event::{Label, Lowered, StreamId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use make::is_signer;
 pub(crate) use slice::Shown;
 
-use crate::text::hex;
+use crate::{records::sealed_label, text::hex};
 
 const FORMAT: u32 = 1;
 const CLAIM: &str = "claim.json";
@@ -207,20 +207,14 @@ impl Proof {
 
 impl Claim {
     fn label(&self) -> Result<Label, String> {
-        let tlp = |text: &str| {
-            text.parse::<Tlp>()
-                .ok()
-                .filter(|tlp| tlp.name() == text)
-                .ok_or_else(|| format!("it bears no TLP label, but {text:?}"))
-        };
         let lowered = self.tlp_lowered.as_ref().map(|lowered| {
             Ok::<_, String>(Lowered {
-                from: tlp(&lowered.from)?,
+                from: sealed_label(&lowered.from)?,
                 reason: lowered.reason.clone(),
             })
         });
         Ok(Label {
-            tlp: tlp(&self.tlp)?,
+            tlp: sealed_label(&self.tlp)?,
             lowered: lowered.transpose()?,
         })
     }

@@ -58,7 +58,13 @@ impl<'a> Asked<'a> {
         ) {
             return Err(Error::NoMember(name.to_owned()));
         }
-        verification.scope = Scope::Seal;
+        // Without a root not even the seal was looked at.
+        let is_seal_checked = verification.root.is_some();
+        verification.scope = if is_seal_checked {
+            Scope::Seal
+        } else {
+            Scope::Archive
+        };
         verification.problems.push(Problem {
             member: None,
             what: format!("{name:?} was not checked: no line that can be read is about it"),

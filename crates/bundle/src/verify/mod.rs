@@ -356,7 +356,8 @@ fn conclude(
             problems.note(format!("the root is {have}, and not {wanted}"));
         }
     }
-    let mut at = verification.signed_at;
+    let signed_at = verification.signed_at;
+    let mut at = signed_at;
     if let Some(stamp) = verification.read_stamp.take() {
         let asked = !options.authorities.is_empty();
         let trusted = asked.then(|| stamp.check_by(&options.authorities));
@@ -380,6 +381,7 @@ fn conclude(
             revocations: &options.revocations,
             signer,
             at,
+            signed_at: signed_at.unwrap_or(at),
         };
         match trust.path() {
             Ok(path) => {

@@ -10,6 +10,7 @@ use crate::{
     Certificate, Error, Proof,
     names::plain_name,
     proof::{BAG_INFO, Shown, TAG_MANIFEST, is_signer},
+    records::sealed_label,
     text::{hex, unhex},
 };
 
@@ -113,8 +114,8 @@ impl Proof {
             value("Scelle-Payload").ok_or_else(|| of(BAG_INFO, "it has no payload id"))?;
         let hash: Option<[u8; 32]> = unhex(payload).and_then(|hash| hash.try_into().ok());
         let hash = hash.ok_or_else(|| of(BAG_INFO, "its payload id is no BLAKE3"))?;
-        let sealed: Option<Tlp> = value("Scelle-TLP").and_then(|label| label.parse().ok());
-        let sealed = sealed.ok_or_else(|| of(BAG_INFO, "it has no TLP label"))?;
+        let sealed = value("Scelle-TLP").ok_or_else(|| of(BAG_INFO, "it has no TLP label"))?;
+        let sealed = sealed_label(sealed).map_err(|what| of(BAG_INFO, &what))?;
         if !bears(self.label(), sealed) {
             let what = format!(
                 "the bundle is {sealed}, and the proof {} without a word of why",

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use scelle_event::Tlp;
 use scelle_formats::Digests;
 
 use super::{Problems, Signer, Verification};
@@ -318,8 +317,8 @@ pub(super) fn check_words(
                     "it does not say truly whether the bundle is a salvage",
                 );
             }
-            if let Err(error) = collection.tlp.parse::<Tlp>() {
-                problems.of(COLLECTION, format!("its label: {error}"));
+            if let Err(error) = collection.label() {
+                problems.of(COLLECTION, error);
             }
             verification.tlp = Some(collection.tlp);
             verification.deployment = collection.deployment;

@@ -7,6 +7,8 @@ use std::{
     ops::Range,
 };
 
+use scelle_bundle::SealKey;
+
 use crate::common::Random;
 
 /// Which names the answer has to tell.
@@ -65,6 +67,10 @@ impl Part {
             self.plain = plain;
             self.pack();
         }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.plain.clone()).expect("tag files are text")
     }
 
     fn pack(&mut self) {
@@ -394,18 +400,38 @@ pub(crate) fn change_label(
     to: &str,
     random: &mut Random,
 ) -> Option<Named> {
-    let text = |part: &Part| String::from_utf8(part.plain.clone()).expect("tag files are text");
-    let bears = |part: &Part| !part.is_evidence() && text(part).contains(from);
-    let bearing: Vec<usize> = (0..parts.len()).filter(|at| bears(&parts[*at])).collect();
-    let only = (random.below(2) == 0).then(|| bearing[random.below(bearing.len())]);
+    let mut bearing = bearing(parts, from);
+    if random.below(2) == 0 {
+        bearing = vec![bearing[random.below(bearing.len())]];
+    }
+    write_label(parts, &bearing, from, to);
+    (from != to).then(|| Named::Any(vec!["signatures/".into()]))
+}
+
+/// Where a label stands in records.
+fn bearing(parts: &[Part], label: &str) -> Vec<usize> {
+    let bears = |part: &Part| !part.is_evidence() && part.text().contains(label);
+    (0..parts.len()).filter(|at| bears(&parts[*at])).collect()
+}
+
+fn write_label(parts: &mut [Part], bearing: &[usize], from: &str, to: &str) {
     for at in bearing {
-        if only.is_none_or(|only| only == at) {
-            let changed = text(&parts[at]).replace(from, to);
-            parts[at].replace(changed.into_bytes());
-        }
+        let changed = parts[*at].text().replace(from, to);
+        parts[*at].replace(changed.into_bytes());
     }
     list_again(parts);
-    (from != to).then(|| Named::Any(vec!["signatures/".into()]))
+}
+
+/// Puts another label in the place of one in all records, and signs that: what a program that knows no labels could make.
+pub(crate) fn seal_with_label(parts: &mut [Part], from: &str, to: &str, key: &SealKey) {
+    write_label(parts, &bearing(parts, from), from, to);
+    let at = |label: &str| {
+        let mut labels = parts.iter().map(Part::label);
+        labels.position(|own| own.starts_with(label)).expect(label)
+    };
+    let (manifest, signature) = (at("tagmanifest-sha256.txt"), at("signatures/"));
+    let signed = key.sign(&parts[manifest].plain).expect("a signature");
+    parts[signature].replace(signed.into_bytes());
 }
 
 /// Makes the tag manifest fit the tag files.
