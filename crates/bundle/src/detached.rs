@@ -12,7 +12,8 @@ use pgp::{
 
 use crate::{
     Certificate,
-    self_signed::{check_time, newest, self_signatures},
+    self_signed::{check_time, newest, self_signatures, show},
+    trust::is_understood,
 };
 
 impl Certificate {
@@ -20,7 +21,7 @@ impl Certificate {
     /// at the time `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// What is wrong, as a sentence that begins with "it": another key's, another file's, a key
+    /// What is wrong, as a sentence that begins with "it": another key's, another file's, expired, a key
     /// that is expired or revoked.
     pub fn check_file(&self, file: &[u8], signature: &[u8], now: u32) -> Result<(), String> {
         let (signature, _) = DetachedSignature::from_reader_single(Cursor::new(signature))
@@ -37,6 +38,15 @@ impl Certificate {
             None | Some(HashAlgorithm::Md5 | HashAlgorithm::Sha1 | HashAlgorithm::Ripemd160)
         ) {
             return Err("it rests on a hash that can be forged: sign again".into());
+        }
+        if newest(std::iter::once(&signature), now).is_none() {
+            return Err(format!(
+                "it does not hold at {}: it is expired, or dated later",
+                show(now)
+            ));
+        }
+        if !is_understood(&signature) {
+            return Err("it says something that is not understood here and must be".into());
         }
         let primary = &self.own.primary_key;
         if !self.own.details.revocation_signatures.is_empty() {
@@ -83,5 +93,66 @@ impl Certificate {
             && binding.key_flags().sign()
             && !subkey.signatures.iter().any(is_revocation)
             && check_time(&subkey.key, binding, now, "").is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use pgp::{
+        packet::{Notation, Subpacket, SubpacketData},
+        ser::Serialize as _,
+        types::{Duration, Password},
+    };
+
+    use super::*;
+    use crate::{
+        SealKey,
+        key::{now_or, signature_config},
+    };
+
+    const FILE: &[u8] = b"version = 1\n";
+
+    /// A signature over the file, made `at`, that says that.
+    fn signed(key: &SealKey, at: u32, says: Vec<Subpacket>) -> Vec<u8> {
+        let secret = &key.secret.primary_key;
+        let mut config = signature_config(secret, SignatureType::Binary, at, []).expect("made");
+        config.hashed_subpackets.extend(says);
+        let mut hasher = config.into_hasher().expect("begun");
+        hasher.write_all(FILE).expect("hashed");
+        let signature = hasher.sign(secret, &Password::empty()).expect("signed");
+        DetachedSignature::new(signature).to_bytes().expect("bytes")
+    }
+
+    #[test]
+    fn a_signature_holds_in_its_own_time_and_if_all_of_it_is_understood() {
+        let now = now_or(0) + 100;
+        let key = SealKey::generate("team", now - 1000).expect("a key");
+        let check = |at, says| key.public().check_file(FILE, &signed(&key, at, says), now);
+        let lasts = |seconds| {
+            let data = SubpacketData::SignatureExpirationTime(Duration::from_secs(seconds));
+            vec![Subpacket::regular(data).expect("made")]
+        };
+        let notation = || {
+            SubpacketData::Notation(Notation {
+                readable: true,
+                name: "only@example.org".into(),
+                value: "for tests".into(),
+            })
+        };
+        assert_eq!(check(now, vec![]), Ok(()));
+        assert_eq!(check(now - 10, lasts(11)), Ok(()));
+        assert_eq!(
+            check(now, vec![Subpacket::regular(notation()).expect("made")]),
+            Ok(())
+        );
+        for (at, says) in [(now - 10, lasts(10)), (now + 1, vec![])] {
+            let refused = check(at, says).expect_err("another time");
+            assert!(refused.starts_with("it does not hold at"), "{refused}");
+        }
+        let critical = Subpacket::critical(notation()).expect("made");
+        let refused = check(now, vec![critical]).expect_err("critical");
+        assert!(refused.contains("not understood"), "{refused}");
     }
 }

@@ -439,14 +439,7 @@ impl<'a> Trust<'a> {
         ) {
             return Err("rests on a hash that can be forged".into());
         }
-        let unknown = one
-            .config()
-            .into_iter()
-            .flat_map(|config| config.hashed_subpackets());
-        if unknown
-            .filter(|part| part.is_critical)
-            .any(|part| !is_known(&part.data))
-        {
+        if !is_understood(one) {
             return Err("says something that is not understood here and must be".into());
         }
         if level == 0 {
@@ -492,6 +485,17 @@ fn is_issuer(signature: &Signature, key: &SignedPublicKey) -> bool {
     let (id, fingerprint) = (key.legacy_key_id(), key.fingerprint());
     signature.issuer_key_id().contains(&&id)
         || signature.issuer_fingerprint().contains(&&fingerprint)
+}
+
+/// Whether a signature has no part that must be understood and is not.
+pub(crate) fn is_understood(one: &Signature) -> bool {
+    let parts = one
+        .config()
+        .into_iter()
+        .flat_map(|config| config.hashed_subpackets());
+    parts
+        .filter(|part| part.is_critical)
+        .all(|part| is_known(&part.data))
 }
 
 /// Parts of a signature that are heeded, or change nothing here.
