@@ -96,6 +96,14 @@ impl PreparedPlan {
     pub fn label(&self) -> Result<Tlp, scelle_event::ParseTlpError> {
         self.tlp.parse()
     }
+
+    /// Whom bundles are encrypted for, as their certificates are at a time.
+    fn readers(&self, at: u32) -> Result<Vec<Recipient>, Error> {
+        let recipients = self.recipients.iter();
+        recipients
+            .map(|one| Recipient::read_at(one.certificate.as_bytes(), &one.fingerprint, at))
+            .collect()
+    }
 }
 
 /// Why a prepared collector refuses to run. Nothing was read of the host, and nothing written.
@@ -122,7 +130,8 @@ pub struct Prepared {
     pub plan: PreparedPlan,
     /// BLAKE3 of the plan's text, in hex.
     pub plan_blake3: String,
-    /// Why nobody will vouch for its bundles, where the host's clock is right.
+    /// Why its time is over, where the host's clock is right: nobody will vouch for its bundles, or they are encrypted
+    /// for a key that has expired.
     pub doubt: Option<String>,
     recipients: Vec<Recipient>,
     deployment: SealKey,
@@ -146,6 +155,14 @@ impl Prepared {
     /// # Errors
     /// As [`of_this_program`](Self::of_this_program).
     pub fn read(program: &dyn ReadAt) -> Result<Option<Self>, PreparedError> {
+        Self::read_at(program, now_or(0))
+    }
+
+    /// As [`read`](Self::read), where the host's clock says `clock`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// As [`of_this_program`](Self::of_this_program).
+    pub fn read_at(program: &dyn ReadAt, clock: u32) -> Result<Option<Self>, PreparedError> {
         let Some((parts, own_bytes)) = split(program)? else {
             return Ok(None);
         };
@@ -185,33 +202,28 @@ impl Prepared {
             .map_err(PreparedError::Unusable)?
             .public();
         let roots = std::slice::from_ref(&case);
-        let now = now_or(plan.made);
+        let now = clock.max(plan.made);
         // At the plan's date; the certification of a run is made now.
         deployment
             .public()
             .check_vouched(roots, plan.made)
             .map_err(|why| wrong("the deployment's certificate", &why.join("; ")))?;
-        let doubt = run
-            .check_vouched(roots, now)
-            .err()
-            .map(|why| why.join("; "));
-        if doubt.is_some() && now < plan.until {
-            return Err(wrong(
-                "the deployment's certificate",
-                &doubt.unwrap_or_default(),
-            ));
+        let vouched = run.check_vouched(roots, now);
+        let vouched = vouched.map_err(|why| why.join("; "));
+        if let Err(why) = &vouched
+            && now < plan.until
+        {
+            return Err(wrong("the deployment's certificate", why));
         }
-        let recipients = plan
-            .recipients
-            .iter()
-            .map(|one| Recipient::read(one.certificate.as_bytes(), &one.fingerprint, plan.made));
-        let recipients = recipients
-            .collect::<Result<_, _>>()
-            .map_err(PreparedError::Unusable)?;
+        // As of the plan's date too: what is encrypted for a key that has expired since can be read all the same, and the
+        // host's clock may be wrong.
+        let recipients = plan.readers(plan.made).map_err(PreparedError::Unusable)?;
+        let expired = plan.readers(now).err().map(|why| why.to_string());
+        let doubts: Vec<String> = vouched.err().into_iter().chain(expired).collect();
         Ok(Some(Self {
             plan_blake3: hex(&Digests::of(text).blake3),
             plan,
-            doubt,
+            doubt: (!doubts.is_empty()).then(|| doubts.join("; ")),
             recipients,
             deployment,
         }))
@@ -319,6 +331,12 @@ pub enum ForgeError {
     /// The case's key can't be used.
     #[error(transparent)]
     Key(#[from] Error),
+    /// Whoever is to read the bundles can't be encrypted for until the plan ends.
+    #[error(
+        "until this collector's time is over, bundles could not be encrypted for who is to read them: {0}; \
+         make it last for a shorter time, or have that certificate prolonged"
+    )]
+    Reader(#[source] Error),
     /// The result would not run.
     #[error("the collector that was made would refuse to run: {0}")]
     Refuses(#[from] PreparedError),
@@ -365,6 +383,7 @@ pub fn forge(
     // The clock may have gone on since: nothing is dated later than the plan.
     plan.made = now_or(made);
     plan.until = made.saturating_add(lasts_seconds);
+    plan.readers(plan.until).map_err(ForgeError::Reader)?;
     plan.deployment_key = deployment.fingerprint();
     plan.program_sha256 = program_sha256(program, program.len())?;
     let mut text = serde_json::to_vec_pretty(&plan).expect("a plan is plain data");

@@ -1,7 +1,7 @@
 //! Prepared collectors: what stands behind a program, whole and with any byte changed.
 
 use scelle::{
-    Prepared, PreparedPlan, SealKey,
+    PlannedRecipient, Prepared, PreparedPlan, SealKey,
     engine::{Profile, profile::Limits},
     forge,
     formats::{Bytes, Digests},
@@ -91,6 +91,49 @@ fn a_forged_program_has_its_plan_and_its_own_bytes() {
     // A program that is not prepared is just that; one that is, is not prepared again.
     assert!(read(PROGRAM).expect("sound").is_none());
     assert!(forge(&Bytes(&file), plan(), &case, DAY).is_err());
+}
+
+/// A recipient's certificate that expires at the beginning of 2090 is good for what ends before.
+#[test]
+fn bundles_can_be_encrypted_for_as_long_as_the_plan_lasts() {
+    let case = key("case");
+    let plan = PreparedPlan {
+        recipients: vec![PlannedRecipient {
+            fingerprint: "451D14C574AE59AB328FB6713B2F58D7753F73E2".into(),
+            certificate: include_str!("../../../testdata/team/until-2090.cert.asc").into(),
+        }],
+        ..plan()
+    };
+    let forge = |days: u32| forge(&Bytes(PROGRAM), plan.clone(), &case, days * DAY);
+    let refused = forge(70 * 365).expect_err("past 2090").to_string();
+    assert!(refused.contains("is expired since 2090-01-01"), "{refused}");
+    assert!(refused.contains("for a shorter time"), "{refused}");
+
+    // A host whose clock is far ahead collects all the same, and says so.
+    let made = forge(1).expect("forged");
+    let file = [PROGRAM, &made.behind].concat();
+    let at = |clock| Prepared::read_at(&Bytes(&file), clock);
+    let read = |clock| at(clock).expect("sound").expect("prepared");
+    assert_eq!(read(made.plan.made).doubt, None);
+    let late = read(u32::MAX);
+    assert_eq!(late.recipients().len(), 1);
+    let doubt = late.doubt.expect("it is over");
+    for why in ["held until", "is expired since 2090-01-01"] {
+        assert!(doubt.contains(why), "{why}: {doubt}");
+    }
+}
+
+/// What a reader of the format is told of the plan is all that stands in it.
+#[test]
+fn the_format_names_each_element_of_the_plan() {
+    let format = include_str!("../../../FORMAT.md");
+    let begin = format.find("## Prepared collectors").expect("its section");
+    let length = format[begin..].find("its signature by").expect("its end");
+    let told = &format[begin..begin + length];
+    let plan = serde_json::to_value(plan()).expect("plain data");
+    for element in plan.as_object().expect("an object").keys() {
+        assert!(told.contains(&format!("`{element}`")), "{element}: {told}");
+    }
 }
 
 #[test]

@@ -51,7 +51,14 @@ impl Recipient {
     /// [`Error::Key`], saying what is wrong: another fingerprint, expired, revoked, no key for
     /// encryption, no certificate.
     pub fn read(bytes: &[u8], wanted: &str, not_before: u32) -> Result<Self, Error> {
-        let now = now_or(not_before);
+        Self::read_at(bytes, wanted, now_or(not_before))
+    }
+
+    /// As [`read`](Self::read), for a stated time, in seconds since 1970, whatever the clock says.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_at(bytes: &[u8], wanted: &str, now: u32) -> Result<Self, Error> {
         let wanted: String = wanted
             .chars()
             .filter(|one| !one.is_whitespace() && *one != ':')

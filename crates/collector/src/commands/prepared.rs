@@ -182,7 +182,7 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
     if let Some(doubt) = &prepared.doubt {
         terminal.warn(format!(
             "the time for which this collector was prepared is over, by the clock of this machine ({}): \
-             it collects all the same, but nobody will vouch for the bundle; write the root down ({doubt})",
+             it collects all the same, but nobody may vouch for the bundle; write the root down ({doubt})",
             Timestamp::now()
         ));
     }
