@@ -4,7 +4,7 @@ use jiff::{civil, tz::TimeZone};
 use scelle_bundle::{Certificate, Recipient};
 use scelle_engine::{
     Profile,
-    profile::{self, parse_size},
+    profile::{self, BUILT_IN, parse_size},
 };
 use scelle_event::{Tlp, json::write_hex};
 use scelle_formats::Digests;
@@ -163,6 +163,19 @@ impl Faults {
         }
         let profile = self.words("profile", text.profile, "what is collected, as \"triage\"");
         let profile = profile.and_then(|profile| {
+            // What stands in a file is not under this signature.
+            let mut names = profile.split(',').map(str::trim);
+            if let Some(name) = names.find(|name| BUILT_IN.iter().all(|(known, _)| known != name)) {
+                self.add(
+                    "profile",
+                    format!(
+                        "{name:?} is not built in (`scelle profiles` lists those that are), and this signature \
+                         would say nothing of what stands in a file: name a file of your own to \
+                         `scelle forge --profile`"
+                    ),
+                );
+                return None;
+            }
             let read = Profile::load_list(&profile);
             self.parsed(
                 "profile",

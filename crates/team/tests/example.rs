@@ -88,6 +88,16 @@ fn what_is_wrong_is_said_in_plain_words() {
             "the @",
         ),
         ("\"triage\"", "\"tirage\"", "profile", "scelle profiles"),
+        (
+            "\"triage\"",
+            concat!(
+                "\"minimal, ",
+                env!("CARGO_MANIFEST_DIR"),
+                "/../engine/profiles/full.toml\""
+            ),
+            "profile",
+            "would say nothing of what stands in a file",
+        ),
         ("\"4 GiB\"", "\"four\"", "limits.max_file", "2 GiB"),
         ("version = 1", "version = 0", "version", "from 1"),
         ("format = 1", "format = 2", "format", "only format 1"),
