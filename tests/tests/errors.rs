@@ -173,6 +173,26 @@ fn a_label_is_asked_for() {
     ])
     .ended(0);
     assert_eq!(ran.json()["collect"]["tlp"], "TLP:RED");
+
+    // A profile chooses no label that is freer than amber; a word does.
+    let free = text(&folder.path().join("free.toml"));
+    fs::write(
+        &free,
+        "name = \"free\"\nsummary = \"Ours.\"\ntlp = \"clear\"\nextends = [\"everything\"]\n",
+    )
+    .expect("written");
+    let (source, out) = (text(&source), text(&folder.path().join("free.zip")));
+    let collect = |more: &[&str]| {
+        let command = ["collect", "--source", &source, "--out", &out, "--profile"];
+        run_scelle([&command[..], &[&free, "--json"], more].concat())
+    };
+    let refused = collect(&[]).ended(2);
+    assert!(refused.err.contains("--tlp TLP:CLEAR"), "{}", refused.err);
+    assert!(!Path::new(&out).exists());
+    assert_eq!(
+        collect(&["--tlp", "clear"]).ended(0).json()["tlp"],
+        "TLP:CLEAR"
+    );
 }
 
 #[test]

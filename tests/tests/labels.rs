@@ -274,3 +274,49 @@ fn a_report_bears_its_label_and_says_how_it_was_lowered() {
     render("pdf", &["--tlp", "red", "--out", &text(&pdf)]).ended(0);
     assert!(fs::read(pdf).expect("a file").starts_with(b"%PDF"));
 }
+
+/// It may be the strictest: nothing freer is made of it, and what it said is not forgotten.
+#[test]
+fn a_record_whose_label_cannot_be_read_counts_as_the_strictest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testdata/incident/example.toml"
+    );
+    let record = at("record.toml");
+    let example = fs::read_to_string(example).expect("there");
+    fs::write(&record, example.replace("TLP:AMBER+STRICT", "ROUGE")).expect("written");
+    let render = |record: &str, more: &[&str]| {
+        run_scelle([&["incident", "render", record][..], more].concat())
+    };
+    let refused = render(&record, &["--tlp", "amber"]).ended(2);
+    assert!(
+        refused.err.contains("whose label \"ROUGE\" can't be read"),
+        "{}",
+        refused.err
+    );
+    render(&record, &[]).ended(2);
+    render(&record, &["--tlp", "red"]).ended(0);
+
+    let source = folder.path().join("source");
+    windows_folder(&source);
+    let (source, out) = (text(&source), at("case.scelle.zip"));
+    let collect = |record: &str, tlp: &str| {
+        let command = ["collect", "--source", &source, "--out", &out, "--tlp", tlp];
+        let more = ["--profile", "everything", "--incident", record];
+        run_scelle([&command[..], &more].concat())
+    };
+    let refused = collect(&record, "amber").ended(2);
+    assert!(refused.err.contains("can't be read"), "{}", refused.err);
+
+    // A record out of a bag is bound by the bag's label too.
+    fs::write(&record, example.replace("TLP:AMBER+STRICT", "TLP:GREEN")).expect("written");
+    collect(&record, "red").ended(0);
+    let to = at("clear");
+    run_scelle(["extract", &out, "--in-clear", "--to", &to]).ended(0);
+    let sealed = text(&only(Path::new(&to), "records/incident.json"));
+    let refused = render(&sealed, &["--tlp", "green"]).ended(2);
+    assert!(refused.err.contains("the bag that"), "{}", refused.err);
+    assert!(render(&sealed, &[]).ended(0).text().contains("TLP:RED"));
+}

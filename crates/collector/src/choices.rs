@@ -16,7 +16,7 @@ use scelle::{
 use scelle_incident::{Incident, Language};
 
 use crate::{
-    OpenArgs, RecipientArgs, Terminal,
+    Inputs, OpenArgs, RecipientArgs, StateArgs, Terminal,
     output::{refuse_existing, refuse_on_source},
     password,
     small::read_small,
@@ -29,7 +29,7 @@ pub struct Choices {
     #[arg(long, value_name = "NAME|FILE[,…]", default_value = "triage")]
     pub profile: String,
     /// The label of all that is collected: clear, green, amber, amber+strict, red; required
-    /// unless a profile of your own sets it
+    /// unless a profile of your own sets it, to amber or stricter
     #[arg(long, value_name = "LABEL")]
     pub tlp: Option<Tlp>,
     /// The case that the bundle belongs to
@@ -116,12 +116,21 @@ impl Choices {
     /// The label that was asked for, or that a profile sets.
     ///
     /// # Errors
-    /// Where there is neither: none is chosen silently.
+    /// Where there is neither, or the profile's is freer than `TLP:AMBER`: none is chosen silently.
     pub fn label(&self, profile: &Profile) -> Result<Tlp> {
-        self.tlp.or(profile.tlp).context(
-            "no label: say who may see this evidence with --tlp clear, green, amber, \
-             amber+strict or red (or set `tlp` in a profile of your own)",
-        )
+        match (self.tlp, profile.tlp) {
+            (Some(tlp), _) => Ok(tlp),
+            (None, Some(tlp)) if tlp < Tlp::Amber => bail!(
+                "the profile {} would label what nobody has looked at yet {tlp}: say --tlp {tlp} if \
+                 that is meant, or set TLP:AMBER or stricter in it",
+                profile.name
+            ),
+            (None, Some(tlp)) => Ok(tlp),
+            (None, None) => bail!(
+                "no label: say who may see this evidence with --tlp clear, green, amber, \
+                 amber+strict or red (or set `tlp` in a profile of your own)"
+            ),
+        }
     }
 
     /// Plans what the profile asks for.
@@ -163,12 +172,7 @@ impl Choices {
                 gap.message(Language::English)
             ));
         }
-        if let Some(label) = incident.label().filter(|label| *label > tlp) {
-            bail!(
-                "the incident record {} is {label}, the bundle would be {tlp}: seal it with --tlp {label}",
-                path.display()
-            );
-        }
+        StateArgs::stated(tlp).carry(&Inputs::incident(path, &incident))?;
         Ok(Some(incident.to_json()))
     }
 

@@ -12,6 +12,8 @@ use scelle::{
     event::{Label, Lowered, Tlp},
 };
 
+use scelle_incident::Incident;
+
 use crate::Terminal;
 
 /// The heading of these options.
@@ -91,6 +93,28 @@ impl Inputs {
 
     /// Adds a file that bears no label, but may lie in a bag that claims one.
     pub fn add_file(&mut self, path: &Path) {
+        self.add_claim(path);
+        self.unlabelled
+            .get_or_insert_with(|| path.display().to_string());
+    }
+
+    /// An incident record: its own label, and that of the bag that it may lie in.
+    pub fn incident(path: &Path, incident: &Incident) -> Self {
+        let mut inputs = Self::default();
+        inputs.add_claim(path);
+        if let Some(tlp) = incident.binding_label() {
+            let name = format!("the incident record {}", path.display());
+            let name = match (incident.label(), &incident.tlp) {
+                (None, Some(text)) => format!("{name}, whose label {text:?} can't be read,"),
+                _ => name,
+            };
+            inputs.add(tlp, name);
+        }
+        inputs
+    }
+
+    /// Adds what the bag claims in which a file may lie.
+    fn add_claim(&mut self, path: &Path) {
         let name = path.display().to_string();
         if let Some(claimed) = scelle::claimed_label(path) {
             let of = match &claimed.unreadable {
@@ -101,7 +125,6 @@ impl Inputs {
             };
             self.add(claimed.tlp, of);
         }
-        self.unlabelled.get_or_insert(name);
     }
 
     /// Adds what bears a label.
@@ -163,6 +186,14 @@ impl AtMostArgs {
 }
 
 impl StateArgs {
+    /// That label, and no limit.
+    pub fn stated(tlp: Tlp) -> Self {
+        Self {
+            tlp: Some(tlp),
+            ..Self::default()
+        }
+    }
+
     /// The label of what is made of `inputs`.
     ///
     /// # Errors

@@ -248,6 +248,13 @@ impl Incident {
         self.tlp.as_deref()?.parse().ok()
     }
 
+    /// The label that binds what is made of it: its own, or the strictest where one is said that can't be read, since
+    /// it may be that.
+    pub fn binding_label(&self) -> Option<Tlp> {
+        let said = is_said(self.tlp.as_deref());
+        said.then(|| self.label().unwrap_or(Tlp::Red))
+    }
+
     /// Gives it another label; where that is freer than the one it had, the record says so from then on.
     pub fn relabel(&mut self, label: Label) {
         self.tlp = Some(label.tlp.name().to_owned());

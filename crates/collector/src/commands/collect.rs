@@ -239,9 +239,5 @@ impl Job<'_> {
 pub(super) fn refuse_freer(source: &Source, path: &Path, tlp: Tlp) -> Result<()> {
     let mut inputs = Inputs::default();
     inputs.add_source(path, source);
-    let stated = StateArgs {
-        tlp: Some(tlp),
-        ..StateArgs::default()
-    };
-    stated.carry(&inputs).map(drop)
+    StateArgs::stated(tlp).carry(&inputs).map(drop)
 }

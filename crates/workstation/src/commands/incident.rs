@@ -118,10 +118,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             let mut incident = read(file)?;
             // A record without a label is not rendered, unless one is said.
             if incident.label().is_some() || label.state.tlp.is_some() {
-                let mut inputs = Inputs::default();
-                if let Some(tlp) = incident.label() {
-                    inputs.add(tlp, format!("the incident record {}", file.display()));
-                }
+                let inputs = Inputs::incident(file, &incident);
                 incident.relabel(label.carry(&inputs, terminal)?);
             }
             let zone = zone
