@@ -334,6 +334,36 @@ fn a_prepared_collector_takes_the_machine_and_not_its_own_disk() {
     );
     for left_out in ["usb/", "proc/"] {
         assert!(!listed.contains(left_out), "{left_out}: {listed}");
+/// A profile of one's own can make the label stricter; freer is what `--tlp` alone makes it.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn forge_says_who_reads_and_takes_no_freer_label_unasked() {
+    let ours = tempfile::tempdir().expect("a folder");
+    let at = |tlp: &str| text(&ours.path().join(format!("{tlp}.toml")));
+    for tlp in ["clear", "red"] {
+        let profile = format!(
+            "name = \"x\"\nsummary = \"Ours.\"\ntlp = \"{tlp}\"\nextends = [\"minimal\"]\n"
+        );
+        fs::write(at(tlp), profile).expect("written");
+    }
+    let (free, strict) = (at("clear"), at("red"));
+    for (more, tlp) in [
+        (&["--profile", &free][..], "TLP:AMBER"),
+        (&["--profile", &strict], "TLP:RED"),
+        (&["--profile", &strict, "--tlp", "clear"], "TLP:CLEAR"),
+    ] {
+        let forged = forge("/evidence", more);
+        assert_eq!(forged.said["tlp"], tlp, "{more:?}");
+        assert_eq!(
+            forged.said["recipients"],
+            serde_json::json!(["60669E1314F5C01D997A90313562111A396F6D10"])
+        );
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(forged.at("forged"))
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700, "it holds a key");
     }
 }
 
@@ -361,6 +391,18 @@ fn nothing_unsound_is_prepared() {
         "{}",
         refused.err
     );
+    // A profile that vouches for itself, of another team than the one that is meant, or one that is known already.
+    for (more, said) in [
+        (
+            ["--fingerprint", &"0".repeat(40)],
+            "not the profile of the team",
+        ),
+        (["--newer-than", "1"], "ask the team for the newest"),
+    ] {
+        let more = [&["--for", "linux-x64"], &more[..]].concat();
+        let refused = forge(&text(&team()), &more);
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
     // No key of the case; and how to make one.
     let refused = forge(&text(&team()), &["--for", "linux-x64"]);
     assert!(refused.err.contains("scelle key new"), "{}", refused.err);

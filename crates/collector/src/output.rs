@@ -23,6 +23,21 @@ impl PartialFile {
     /// # Errors
     /// Where the output exists, or can't be made; the message says what to do.
     pub fn create(path: &Path, force: bool) -> Result<Self> {
+        Self::create_with(path, force, OpenOptions::new())
+    }
+
+    /// As [`create`](Self::create), a program that is its owner's alone from the first byte on: it holds a secret.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_secret_program(path: &Path, force: bool) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o700);
+        Self::create_with(path, force, options)
+    }
+
+    fn create_with(path: &Path, force: bool, mut options: OpenOptions) -> Result<Self> {
         refuse_existing(path, force)?;
         let name = path
             .file_name()
@@ -33,7 +48,7 @@ impl PartialFile {
         if force && partial.exists() {
             fs::remove_file(&partial).with_context(|| format!("removing {}", partial.display()))?;
         }
-        let file = OpenOptions::new()
+        let file = options
             .read(true)
             .write(true)
             .create_new(true)
@@ -275,6 +290,18 @@ mod tests {
         assert!(refused.to_string().contains("--force"));
         PartialFile::create(&path, true).expect("forced");
         assert_eq!(fs::read(&path).expect("still there"), b"whole");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_its_owners_alone_while_it_is_written() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("forged");
+        let file = PartialFile::create_secret_program(&path, false).expect("made");
+        let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(file.partial_path()), 0o700);
+        assert_eq!(mode(&file.finish().expect("finished")), 0o700);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use super::{
     key::{SECRET_ENDING, seconds},
-    team::{folder_of, read_sound},
+    team::{KnownArgs, folder_of, read_sound},
 };
 
 /// Prepare a collector for a case: it then runs with no arguments and no questions
@@ -35,17 +35,20 @@ use super::{
 Examples:
   scelle key new case-42 --user 'CERT Example, case 42'          once a case
   scelle forge --team team.toml --case case-42 --for linux-x64 --out collect-42
-  scelle forge --team team.toml --case case-42 --profile full --for windows-x64 --out collect-42.exe
+  scelle forge --team team.toml --fingerprint 0123… --case case-42 --profile full --for windows-x64 --out collect-42.exe
   scelle verify host.scelle.zip.pgp --key team.key.asc --trust case-42.cert.asc
 
 The collector's own bytes stay as they are; a signed plan is put behind them, with whom
 the bundle is encrypted for, label, limits, and a key that the case's key vouches for.
+A team's profile vouches for itself only: --fingerprint says whose it has to be.
 Whoever holds the result can seal in the case's name until the time is over.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
-    /// The team's profile; its signature is checked
+    /// The team's profile; its signature by the key that stands in it is checked
     #[arg(long, value_name = "TEAM.toml")]
     team: PathBuf,
+    #[command(flatten)]
+    known: KnownArgs,
     /// The case
     #[arg(long, value_name = "ID")]
     case: String,
@@ -71,7 +74,7 @@ pub(crate) struct Args {
     /// What it collects from [default: / on Linux, \\.\C: on Windows]
     #[arg(long, value_name = "PATH")]
     source: Option<String>,
-    /// Another label than the team's
+    /// Another label than the team's, or than the profile's where that is stricter
     #[arg(long, value_name = "LABEL")]
     tlp: Option<Tlp>,
     /// Take no more than this in all
@@ -108,12 +111,15 @@ enum Machine {
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     refuse_existing(&args.out, args.force)?;
-    let team = read_sound(&args.team)?;
+    let team = read_sound(&args.team, &args.known)?;
     let profile = match &args.profile {
         Some(list) => Profile::load_list(list)?,
         None => team.profile.clone(),
     };
-    let tlp = args.tlp.or(profile.tlp).unwrap_or(team.tlp);
+    // A profile may be stricter than the team, and not freer.
+    let tlp = args
+        .tlp
+        .unwrap_or(team.tlp.max(profile.tlp.unwrap_or(team.tlp)));
     let case_key = match &args.case_key {
         Some(path) => path.clone(),
         None => folder_of(&args.team)?.join(format!("{}{SECRET_ENDING}", args.case)),
@@ -174,17 +180,13 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 }
 
 fn write(program: &Path, behind: &[u8], out: &Path, force: bool) -> Result<()> {
-    let mut file = PartialFile::create(out, force)?;
+    // It holds a key, and has to be run: by whoever gets it.
+    let mut file = PartialFile::create_secret_program(out, force)?;
     let writing = || format!("writing {}", out.display());
     let mut own =
         fs::File::open(program).with_context(|| format!("reading {}", program.display()))?;
     io::copy(&mut own, &mut file).with_context(writing)?;
     file.write_all(behind).with_context(writing)?;
-    // It holds a key, and has to be run: by whoever gets it.
-    #[cfg(unix)]
-    file.file()?
-        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
-        .with_context(writing)?;
     file.finish()?;
     Ok(())
 }
@@ -192,11 +194,14 @@ fn write(program: &Path, behind: &[u8], out: &Path, force: bool) -> Result<()> {
 fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> {
     let plan = &forged.plan;
     let until = Timestamp::from_second(plan.until.into())?.to_string();
+    let readers = plan.recipients.iter().map(|one| &*one.fingerprint);
+    let readers: Vec<&str> = readers.collect();
     if terminal.json {
         terminal.object(&json!({
             "collector": out,
             "case": plan.case,
             "tlp": plan.tlp,
+            "recipients": readers,
             "deployment": plan.deployment,
             "deployment_key": plan.deployment_key,
             "plan": forged.plan_blake3,
@@ -209,6 +214,7 @@ fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> 
         ("Collector", out.display().to_string()),
         ("Case", plan.case.clone()),
         ("Label", plan.tlp.clone()),
+        ("Readers", readers.join(", ")),
         (
             "Deployment",
             format!("{}, key {}", plan.deployment, plan.deployment_key),

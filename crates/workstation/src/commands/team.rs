@@ -35,12 +35,8 @@ enum Action {
     Check {
         /// The profile
         file: PathBuf,
-        /// The full fingerprint that the team's key must have
-        #[arg(long, value_name = "FPR")]
-        fingerprint: Option<String>,
-        /// The version that is known already
-        #[arg(long, value_name = "VERSION")]
-        newer_than: Option<u32>,
+        #[command(flatten)]
+        known: KnownArgs,
     },
     /// Sign a profile: writes FILE.asc
     Sign {
@@ -56,24 +52,21 @@ enum Action {
     },
 }
 
+/// What is known of the team from elsewhere: its profile vouches for itself only.
+#[derive(clap::Args)]
+pub(crate) struct KnownArgs {
+    /// The full fingerprint that the team's key must have
+    #[arg(long, value_name = "FPR")]
+    fingerprint: Option<String>,
+    /// The version of its profile that is known already
+    #[arg(long, value_name = "VERSION")]
+    newer_than: Option<u32>,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     match &args.action {
-        Action::Check {
-            file,
-            fingerprint,
-            newer_than,
-        } => {
-            let checked = read(file)?.and_then(|team| {
-                let faults = compare(&team, fingerprint.as_deref(), *newer_than);
-                if faults.is_empty() {
-                    Ok(team)
-                } else {
-                    Err(faults)
-                }
-            });
-            tell(checked, terminal)
-        }
+        Action::Check { file, known } => tell(read(file, known)?, terminal),
         Action::Sign { file, key, force } => {
             let text = read_small(file).with_context(|| format!("reading {}", file.display()))?;
             let signature = read_seal_key(key)?.sign(&text)?;
@@ -87,8 +80,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     }
 }
 
-/// Reads a profile and the signature beside it.
-fn read(file: &Path) -> Result<Result<Team, Vec<Fault>>> {
+/// Reads a profile and the signature beside it, and compares it with what is known.
+fn read(file: &Path, known: &KnownArgs) -> Result<Result<Team, Vec<Fault>>> {
     let text = read_small(file).with_context(|| format!("reading {}", file.display()))?;
     let path = signature_path(file);
     let signature = match read_small(&path) {
@@ -97,41 +90,47 @@ fn read(file: &Path) -> Result<Result<Team, Vec<Fault>>> {
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
     let now = u32::try_from(Timestamp::now().as_second()).context("the clock is wrong")?;
-    Ok(Team::read(&text, signature.as_deref(), now))
+    Ok(Team::read(&text, signature.as_deref(), now).and_then(|team| known.compare(team)))
 }
 
 /// A profile with which nothing is wrong.
-pub(crate) fn read_sound(file: &Path) -> Result<Team> {
-    read(file)?.map_err(|faults| {
+pub(crate) fn read_sound(file: &Path, known: &KnownArgs) -> Result<Team> {
+    read(file, known)?.map_err(|faults| {
         let told: Vec<_> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("{} can't be used:{}", file.display(), told.concat())
     })
 }
 
-fn compare(team: &Team, fingerprint: Option<&str>, newer_than: Option<u32>) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    if let Some(wanted) = fingerprint {
-        let wanted = wanted.replace(char::is_whitespace, "").to_ascii_uppercase();
-        if wanted != team.fingerprint {
+impl KnownArgs {
+    fn compare(&self, team: Team) -> Result<Team, Vec<Fault>> {
+        let mut faults = Vec::new();
+        if let Some(wanted) = &self.fingerprint {
+            let wanted = wanted.replace(char::is_whitespace, "").to_ascii_uppercase();
+            if wanted != team.fingerprint {
+                faults.push(Fault {
+                    element: "key.fingerprint".into(),
+                    what: format!(
+                        "it is {}, and not {wanted}: this is not the profile of the team that you mean",
+                        team.fingerprint
+                    ),
+                });
+            }
+        }
+        if let Some(known) = self.newer_than.filter(|known| team.version <= *known) {
             faults.push(Fault {
-                element: "key.fingerprint".into(),
+                element: "version".into(),
                 what: format!(
-                    "it is {}, and not {wanted}: this is not the profile of the team that you mean",
-                    team.fingerprint
+                    "it is version {}, and version {known} is known already: ask the team for the newest",
+                    team.version
                 ),
             });
         }
+        if faults.is_empty() {
+            Ok(team)
+        } else {
+            Err(faults)
+        }
     }
-    if let Some(known) = newer_than.filter(|known| team.version <= *known) {
-        faults.push(Fault {
-            element: "version".into(),
-            what: format!(
-                "it is version {}, and version {known} is known already: ask the team for the newest",
-                team.version
-            ),
-        });
-    }
-    faults
 }
 
 fn tell(checked: Result<Team, Vec<Fault>>, terminal: &Terminal) -> Result<Exit> {
