@@ -334,6 +334,9 @@ fn a_prepared_collector_takes_the_machine_and_not_its_own_disk() {
     );
     for left_out in ["usb/", "proc/"] {
         assert!(!listed.contains(left_out), "{left_out}: {listed}");
+    }
+}
+
 /// A profile of one's own can make the label stricter; freer is what `--tlp` alone makes it.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]

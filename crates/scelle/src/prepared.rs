@@ -155,7 +155,7 @@ impl Prepared {
     /// # Errors
     /// As [`of_this_program`](Self::of_this_program).
     pub fn read(program: &dyn ReadAt) -> Result<Option<Self>, PreparedError> {
-        Self::read_at(program, now_or(0))
+        Self::read_by(program, None)
     }
 
     /// As [`read`](Self::read), where the host's clock says `clock`, in seconds since 1970.
@@ -163,6 +163,10 @@ impl Prepared {
     /// # Errors
     /// As [`of_this_program`](Self::of_this_program).
     pub fn read_at(program: &dyn ReadAt, clock: u32) -> Result<Option<Self>, PreparedError> {
+        Self::read_by(program, Some(clock))
+    }
+
+    fn read_by(program: &dyn ReadAt, clock: Option<u32>) -> Result<Option<Self>, PreparedError> {
         let Some((parts, own_bytes)) = split(program)? else {
             return Ok(None);
         };
@@ -202,7 +206,8 @@ impl Prepared {
             .map_err(PreparedError::Unusable)?
             .public();
         let roots = std::slice::from_ref(&case);
-        let now = clock.max(plan.made);
+        // Asked only here: the key for a try was made in between.
+        let now = clock.unwrap_or_else(|| now_or(0)).max(plan.made);
         // At the plan's date; the certification of a run is made now.
         deployment
             .public()
