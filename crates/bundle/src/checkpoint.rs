@@ -17,12 +17,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a text: what the writer writes, and what readers read.
-///
-/// One comes after whichever stream brings its lines to 4 MiB, and a stream adds at most 16 MiB
-/// of segments, 4 MiB of warnings, and a line of some 6 MiB of ranges, beside its names.
-pub(crate) const TEXT_LIMIT: u64 = 64 << 20;
-
 /// What a checkpoint says of the archive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +44,32 @@ pub(crate) struct Segments {
     /// Compressed bytes a segment.
     pub(crate) compressed: Vec<u64>,
 }
+
+/// The least that a whole segment takes in an archive, whatever its method; two small ones take as
+/// much with their member's headers.
+const LEAST_SEGMENT_BYTES: u64 = 128;
+
+impl Segments {
+    /// Reads a line. `room` says how many bytes of the archive nobody has listed yet, and becomes
+    /// less: a text of a few KiB can be one of millions of segments.
+    pub(crate) fn read(line: &[u8], room: &mut u64) -> Result<Self, String> {
+        const TOO_MANY: &str = "it lists more segments than the archive has";
+        let most = *room / LEAST_SEGMENT_BYTES;
+        let commas = memchr::memchr_iter(b',', line).count() as u64;
+        if commas > most.saturating_add(MOST_OTHER_COMMAS) {
+            return Err(TOO_MANY.into());
+        }
+        let line: Self = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let least = (line.compressed.len().max(2) as u64).checked_mul(LEAST_SEGMENT_BYTES);
+        *room = least
+            .and_then(|least| room.checked_sub(least))
+            .ok_or(TOO_MANY)?;
+        Ok(line)
+    }
+}
+
+/// A member's name may have some.
+const MOST_OTHER_COMMAS: u64 = 1024;
 
 /// The lists of lines, in writing order.
 pub(crate) const LISTS: [&str; 5] = ["segments", "files", "coverage", "warnings", "audit"];

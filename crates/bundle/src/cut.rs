@@ -15,16 +15,14 @@ use scelle_formats::{ReadAt, ReadAtExt as _};
 
 use crate::{
     Certificate, Collection, Error,
-    checkpoint::{self, Head, Segments, TEXT_LIMIT},
+    checkpoint::{self, Head, Segments},
     file_line::FileLine,
-    key::ARMOUR_LIMIT,
+    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, TEXT_LIMIT},
     reader::{self, Found},
     records::CoverageLine,
     writer::{COVERAGE, FILES, SIGNER, WARNINGS},
 };
 
-/// The most bytes of `records/collection.json`.
-const COLLECTION_LIMIT: u64 = 16 << 20;
 /// Bytes that are searched at a time.
 const STEP_BYTES: usize = 1 << 20;
 /// The files that stand before the payload.

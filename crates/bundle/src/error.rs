@@ -34,6 +34,18 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A record would be longer than what is read of it.
+    #[error("{what} would have {bytes} bytes, and no more than {most} are read: {hint}")]
+    TooLong {
+        /// Which one.
+        what: &'static str,
+        /// How long it would be.
+        bytes: u64,
+        /// How long it may be.
+        most: u64,
+        /// What to do.
+        hint: &'static str,
+    },
     /// It is encrypted, and no key was given.
     #[error("it is encrypted: a recipient's key is needed (--key FILE, or --key-agent)")]
     Encrypted,
@@ -59,6 +71,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// Refuses what nobody would read.
+    pub(crate) fn unless_read(
+        what: &'static str,
+        bytes: usize,
+        most: u64,
+        hint: &'static str,
+    ) -> Result<(), Self> {
+        let bytes = bytes as u64;
+        if bytes > most {
+            return Err(Self::TooLong {
+                what,
+                bytes,
+                most,
+                hint,
+            });
+        }
+        Ok(())
+    }
+
     pub(crate) fn key(what: &'static str, why: impl std::fmt::Display) -> Self {
         Self::Key {
             what,

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     details_line::{self, DetailsLine},
+    limits::NAMES_LIMIT,
     text::{parse_iso, unhex},
 };
 
@@ -32,7 +33,7 @@ pub(crate) struct Content {
     pub(crate) unread: Vec<Piece>,
 }
 
-/// Appends a line, without its end.
+/// Appends a line, without its end; gives how many of the entry's names are left out.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     volume: &str,
@@ -40,7 +41,7 @@ pub(crate) fn write(
     stream: Option<&EvidencePath>,
     member: &str,
     content: &Content,
-) {
+) -> usize {
     out.extend_from_slice(b"{\"volume\":");
     json::write_text(out, volume);
     write_name(out, "path", &entry.path);
@@ -92,7 +93,13 @@ pub(crate) fn write(
     out.extend_from_slice(b",\"times\":");
     write_times(out, &entry.times);
     out.extend_from_slice(b",\"names\":[");
+    let begin = out.len();
+    let mut left_out = 0;
     for (at, name) in entry.names.iter().enumerate() {
+        if out.len() - begin > NAMES_LIMIT {
+            left_out = entry.names.len() - at;
+            break;
+        }
         out.extend_from_slice(if at == 0 { b"{" } else { b",{" });
         out.extend_from_slice(b"\"namespace\":");
         json::write_uint(out, name.namespace.into());
@@ -102,6 +109,7 @@ pub(crate) fn write(
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
+    left_out
 }
 
 /// Appends the line of a member that stood whole behind the last checkpoint of a cut bundle: its
@@ -300,6 +308,7 @@ impl FileLine {
         if let Some(stored) = &line.stored {
             stored.check(line.size)?;
         }
+        covered(&line.unread, line.size).ok_or("a line's unread ranges contradict its size")?;
         Ok(line)
     }
 
@@ -392,23 +401,27 @@ impl FileLine {
 impl Stored {
     /// Whether the ranges are in order, inside the stream, and of the stated size.
     fn check(&self, size: u64) -> Result<(), String> {
-        let bad = || "a line's stored ranges contradict its sizes".to_owned();
         if self.encoding != "ranges" {
             return Err(format!("the encoding {:?} is unknown", self.encoding));
         }
-        let (mut at, mut total) = (0u64, 0u64);
-        for (offset, length) in &self.ranges {
-            if *offset < at || *length == 0 {
-                return Err(bad());
-            }
-            at = offset.checked_add(*length).ok_or_else(bad)?;
-            total += length;
-        }
-        if at > size || total != self.size {
-            return Err(bad());
-        }
-        Ok(())
+        covered(&self.ranges, size)
+            .filter(|total| *total == self.size)
+            .map(drop)
+            .ok_or_else(|| "a line's stored ranges contradict its sizes".to_owned())
     }
+}
+
+/// How many bytes the ranges come to, where they are in order and inside a stream of `size` bytes.
+fn covered(ranges: &[Piece], size: u64) -> Option<u64> {
+    let (mut at, mut total) = (0u64, 0u64);
+    for (offset, length) in ranges {
+        if *offset < at || *length == 0 {
+            return None;
+        }
+        at = offset.checked_add(*length)?;
+        total += length;
+    }
+    (at <= size).then_some(total)
 }
 
 impl TimesLine {

@@ -26,13 +26,10 @@ use zeroize::Zeroizing;
 use crate::{
     Error,
     armour::{armour, armour_certificates, dearmour},
+    limits::{ARMOUR_LIMIT, MOST_CERTIFICATES},
     self_signed::{has_own, is_self_signed},
 };
 
-/// The longest certificate or signature that is read.
-pub(crate) const ARMOUR_LIMIT: u64 = 1 << 20;
-/// The most certificates in one file.
-const MOST_CERTIFICATES: usize = 8;
 const NOT_SELF_SIGNED: &str = "its own key signed neither it nor a user id of it";
 
 /// A key that seals a bundle.
@@ -126,17 +123,30 @@ impl SealKey {
             not_before,
             others: Vec::new(),
         };
-        // A wrong password must show now, not when the collection is done.
+        // A wrong password must show now, not when the collection is done, as must a certificate
+        // that nobody reads.
         key.sign(b"")?;
+        key.certificate()?;
         Ok(key)
     }
 
     /// The certificate, armoured; those of whoever vouches for the key follow in the same block.
     ///
     /// # Errors
-    /// [`Error::Key`] when it can't be written.
+    /// [`Error::Key`] when it can't be written, or is longer than one that is read.
     pub fn certificate(&self) -> Result<String, Error> {
-        self.public().armoured()
+        const WHAT: &str = "the signing key's certificate";
+        let text = self.public().armoured()?;
+        let count = self.others.len() + 1;
+        let hint = "take signatures off it that it does not need";
+        Error::unless_read(WHAT, text.len(), ARMOUR_LIMIT, hint)?;
+        if count > MOST_CERTIFICATES {
+            return Err(Error::key(
+                WHAT,
+                format!("there are {count} in one, and no more than {MOST_CERTIFICATES} are read"),
+            ));
+        }
+        Ok(text)
     }
 
     /// The certificate, with those of whoever vouches for the key.

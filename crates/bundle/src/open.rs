@@ -16,9 +16,10 @@ use scelle_formats::{Digests, ReadAt, ReadError};
 
 use crate::{
     Certificate, Collection, Error, FORMAT, Part, VolumeRecord,
-    checkpoint::{self, Segments, TEXT_LIMIT},
+    checkpoint::{self, Segments},
     codec::SEGMENT_BYTES,
     file_line::{FileLine, Piece},
+    limits::{LINE_LIMIT, TEXT_LIMIT},
     member::{MemberReader, SparseReader},
     parts::{Placed, Set},
     proof::{BAG_INFO, TAG_MANIFEST, is_signer},
@@ -340,7 +341,9 @@ impl Shared {
                 let listed = match read.get() {
                     Some(listed) => listed,
                     None => {
-                        let listed = self.read_segments(checkpoint)?;
+                        let before = behind.checked_sub(1).map(|at| &self.checkpoints[at].0);
+                        let room = checkpoint.offset - before.map_or(0, |before| before.offset);
+                        let listed = self.read_segments(checkpoint, room)?;
                         read.get_or_init(|| listed)
                     }
                 };
@@ -350,15 +353,19 @@ impl Shared {
         Segment::all(data_at, &member.facts, table)
     }
 
-    fn read_segments(&self, checkpoint: &Member) -> Result<HashMap<String, Vec<u64>>, String> {
+    /// What a checkpoint lists of the `room` bytes before it.
+    fn read_segments(
+        &self,
+        checkpoint: &Member,
+        mut room: u64,
+    ) -> Result<SegmentsByMember, String> {
         let text = self
             .archive()
             .read(&self.folder, checkpoint, &[], TEXT_LIMIT)?;
         let mut listed = HashMap::new();
         checkpoint::read(&text, |list, line| {
             if list == 0 {
-                let line: Segments =
-                    serde_json::from_slice(line).map_err(|error| error.to_string())?;
+                let line = Segments::read(line, &mut room)?;
                 listed.insert(line.member, line.compressed);
             }
             Ok(())
@@ -438,21 +445,20 @@ impl Volumes {
             self.take(shared, &line, member)
         };
         let mut rest: Vec<u8> = Vec::new();
-        let mut failed = None;
         for segment in shared.segments(lines)? {
+            let mut outcome = Ok(());
             archive.decode_segment(lines.facts.method, &segment, &mut |bytes| {
-                for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                    rest.extend_from_slice(piece);
-                    if let Some(line) = rest.strip_suffix(b"\n") {
-                        if failed.is_none() {
-                            failed = take(line).err();
-                        }
-                        rest.clear();
-                    }
+                if outcome.is_ok() {
+                    outcome = take_lines(&mut rest, bytes, &mut take);
                 }
             })?;
+            outcome?;
         }
-        failed.map_or(Ok(()), Err)
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err("the last line of records/files.jsonl has no end".into())
+        }
     }
 
     /// Takes a file of an archive.
@@ -520,6 +526,27 @@ impl Volumes {
         });
         Ok(())
     }
+}
+
+/// Takes the lines that end in `bytes`; what has no end yet waits in `rest`.
+fn take_lines(
+    rest: &mut Vec<u8>,
+    bytes: &[u8],
+    take: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if rest.len() + piece.len() > LINE_LIMIT {
+            return Err(format!(
+                "records/files.jsonl has a line of more than {LINE_LIMIT} bytes"
+            ));
+        }
+        rest.extend_from_slice(piece);
+        if let Some(line) = rest.strip_suffix(b"\n") {
+            take(line)?;
+            rest.clear();
+        }
+    }
+    Ok(())
 }
 
 impl BundleVolume {
@@ -603,5 +630,44 @@ impl Volume for BundleVolume {
                 stream: stream.cloned(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_held_up_to_their_limit() {
+        let (mut rest, mut taken) = (Vec::new(), Vec::new());
+        for bytes in [&b"one\ntw"[..], b"o\n", b"thr"] {
+            let mut take = |line: &[u8]| {
+                taken.push(line.to_vec());
+                Ok(())
+            };
+            take_lines(&mut rest, bytes, &mut take).expect("short lines");
+        }
+        assert_eq!(
+            (&taken[..], &rest[..]),
+            (&[b"one".to_vec(), b"two".to_vec()][..], &b"thr"[..])
+        );
+        let piece = vec![b'x'; SEGMENT_BYTES];
+        let mut pieces = 0;
+        let end = loop {
+            let outcome = take_lines(&mut rest, &piece, &mut |_| Ok(()));
+            pieces += 1;
+            if outcome.is_err() || pieces > 100 {
+                break outcome;
+            }
+        };
+        assert!(end.is_err_and(|why| why.contains("a line of more than")));
+        assert!(rest.len() <= LINE_LIMIT, "{} bytes", rest.len());
+        // What follows a line that is refused is not looked at.
+        let mut seen = 0;
+        let outcome = take_lines(&mut Vec::new(), b"a\nb\n", &mut |_| {
+            seen += 1;
+            Err("no".into())
+        });
+        assert_eq!((outcome, seen), (Err("no".into()), 1));
     }
 }

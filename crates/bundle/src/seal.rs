@@ -199,7 +199,7 @@ impl<W: Output> BundleWriter<W> {
         }
     }
 
-    fn bag_info(&self) -> String {
+    pub(crate) fn bag_info(&self) -> String {
         let collection = &self.options.collection;
         let mut info = String::new();
         let mut line = |label: &str, value: &str| {

@@ -13,10 +13,11 @@ use scelle_formats::ReadAt;
 use crate::{
     Act, Collection, CollectionLoss, Compression, Error, FORMAT, Output, Resumed, SealKey, Stamper,
     archive::{Archive, Kind, from_io, to_io},
-    checkpoint::{self, Head, Since, TEXT_LIMIT},
+    checkpoint::{self, Head, Since},
     codec::Method,
     file_line::{self, Content},
     ledger::Ledger,
+    limits::{BAG_INFO_LIMIT, BAG_INFO_ROOM, COLLECTION_LIMIT, NAMES_LIMIT, TEXT_LIMIT, stretch},
     logged::{Cursor, Listener, Logged},
     names::Names,
     records::{self, AuditChain},
@@ -43,7 +44,8 @@ pub struct Options {
     pub key: SealKey,
     /// The incident record, where there is one.
     pub incident: Option<Vec<u8>>,
-    /// Checkpoints are at most this many bytes apart, as far as whole streams allow.
+    /// Checkpoints are at most this many bytes apart, as far as whole streams allow: twice as many
+    /// after each 8,192 of them.
     pub checkpoint_bytes: u64,
     /// And this long.
     pub checkpoint_time: Duration,
@@ -115,7 +117,8 @@ impl<W: Output> BundleWriter<W> {
     /// Begins a bundle.
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that is no plain folder, [`Error::Format`] for a label that is none; what the output and the key say.
+    /// [`Error::Name`] for a name that is no plain folder, [`Error::Format`] for a label that is none, [`Error::TooLong`] for what
+    /// nobody would read; what the output and the key say.
     pub fn create(out: W, options: Options) -> Result<Self, Error> {
         let mut writer = Self::begin(out, options)?;
         let name = writer.options.name.clone();
@@ -153,10 +156,19 @@ impl<W: Output> BundleWriter<W> {
         let mut text = serde_json::to_vec_pretty(collection)
             .map_err(|error| Error::format(error.to_string()))?;
         text.push(b'\n');
+        let hint = "collect fewer volumes at once";
+        Error::unless_read(
+            "records/collection.json",
+            text.len(),
+            COLLECTION_LIMIT,
+            hint,
+        )?;
         let certificate = options.key.certificate()?;
         let archive = Archive::new(out, &options.name);
         let mut writer = Self::around(archive, options);
         writer.continue_from_part()?;
+        let info = writer.bag_info().len() + BAG_INFO_ROOM;
+        Error::unless_read("bag-info.txt", info, BAG_INFO_LIMIT, "say less of the case")?;
         writer.put_tag("bagit.txt", Method::Deflate, BAGIT.as_bytes())?;
         writer.put_tag("records/collection.json", Method::Deflate, &text)?;
         writer.put_tag(SIGNER, Method::Deflate, certificate.as_bytes())?;
@@ -345,11 +357,11 @@ impl<W: Output> BundleWriter<W> {
             let detail = "encrypted by EFS: whole sectors of ciphertext";
             taken.cause.get_or_insert_with(|| detail.to_owned());
         }
+        let first = taken.cause.clone();
+        let mut left_out = None;
         if let (Some(member), Some(content)) = (&member, &taken.content) {
-            self.note_file(&stream, member, content);
+            left_out = self.note_file(&stream, member, content);
         }
-        let mut causes = taken.cause.iter();
-        let first = causes.next().cloned();
         match &taken.content {
             Some(content) => {
                 self.note_unread(&id, &content.unread, first.as_deref().unwrap_or_default());
@@ -360,6 +372,20 @@ impl<W: Output> BundleWriter<W> {
                 cause: first.clone().unwrap_or_default(),
             }),
         }
+        if let Some(cause) = &left_out {
+            if !taken.outcome.is_loss() {
+                taken.outcome = Outcome::Partial;
+            }
+            self.note_loss(&CollectionLoss {
+                path: Some(id.clone()),
+                range: None,
+                cause: cause.clone(),
+            });
+        }
+        let first = match (first, left_out) {
+            (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+            (first, second) => first.or(second),
+        };
         self.act_at(
             at,
             &Act {
@@ -406,10 +432,16 @@ impl<W: Output> BundleWriter<W> {
         Ok(Taken::new(layout, hasher, unread, cause))
     }
 
-    fn note_file(&mut self, stream: &Stream<'_>, member: &str, content: &Content) {
+    /// Writes a file's line; says which of its names are not in it.
+    fn note_file(
+        &mut self,
+        stream: &Stream<'_>,
+        member: &str,
+        content: &Content,
+    ) -> Option<String> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
-        file_line::write(
+        let left_out = file_line::write(
             &mut line,
             &stream.volume,
             &stream.entry,
@@ -425,6 +457,13 @@ impl<W: Output> BundleWriter<W> {
             None => content.size,
         };
         self.count_file(member, bytes);
+        (left_out > 0).then(|| {
+            let count = stream.entry.names.len();
+            format!(
+                "the last {left_out} of its {count} names are not in records/files.jsonl, which \
+                 has no room for more than {NAMES_LIMIT} bytes of them"
+            )
+        })
     }
 
     /// Counts a payload file for the manifests.
@@ -449,9 +488,11 @@ impl<W: Output> BundleWriter<W> {
     pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
         let waiting: usize = self.since.iter().map(Vec::len).sum();
         let (length, at) = self.last_checkpoint;
+        let (stretch, options) = (stretch(self.checkpoints), &self.options);
         let is_due = waiting >= WAITING_BYTES
-            || self.archive.len() - length >= self.options.checkpoint_bytes
-            || at.elapsed() >= self.options.checkpoint_time;
+            || self.archive.len() - length
+                >= options.checkpoint_bytes.saturating_mul(stretch.into())
+            || at.elapsed() >= options.checkpoint_time.saturating_mul(stretch);
         if is_due {
             self.checkpoint(false)
         } else {

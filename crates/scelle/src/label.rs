@@ -6,10 +6,9 @@ use std::{
     path::Path,
 };
 
+use scelle_bundle::BAG_INFO_LIMIT;
 use scelle_event::Tlp;
 
-/// BagIt metadata of a bundle is a few hundred bytes.
-const INFO_LIMIT: u64 = 64 << 10;
 const INFO: &str = "bag-info.txt";
 const KEY: &str = "Scelle-TLP";
 
@@ -80,10 +79,10 @@ fn read_info(path: &Path) -> Result<String, String> {
     }
     let mut text = Vec::new();
     let file = File::open(path).map_err(wrong)?;
-    let read = file.take(INFO_LIMIT + 1).read_to_end(&mut text);
-    if read.map_err(wrong)? as u64 > INFO_LIMIT {
+    let read = file.take(BAG_INFO_LIMIT + 1).read_to_end(&mut text);
+    if read.map_err(wrong)? as u64 > BAG_INFO_LIMIT {
         return Err(format!(
-            "it has more than {INFO_LIMIT} bytes, and no bundle's has"
+            "it has more than {BAG_INFO_LIMIT} bytes, and no bundle's has"
         ));
     }
     String::from_utf8(text).map_err(|_| "it is no UTF-8 text".into())
@@ -153,7 +152,10 @@ mod tests {
             fs::write(&info, text).expect("room");
             assert_eq!(claimed_label(&file), claim, "{text}");
         }
-        let long = format!("{}\nScelle-TLP: clear\n", "x".repeat(INFO_LIMIT as usize));
+        let long = format!(
+            "{}\nScelle-TLP: clear\n",
+            "x".repeat(BAG_INFO_LIMIT as usize)
+        );
         for text in [
             &b"Scelle-TLP: TLP:PURPLE\n"[..],
             b"Scelle-TLP: clear\n or so\n",

@@ -6,6 +6,7 @@
 //! cipher, so that no byte waits for its block. The last piece has a definite length.
 
 use super::aes::BLOCK;
+use crate::limits::MOST_BREAKS;
 
 /// Bytes of a usual piece.
 pub(super) const PIECE: u64 = 1 << PIECE_POWER;
@@ -14,8 +15,6 @@ const PIECE_POWER: u8 = 16;
 const FIRST_LEAST: u64 = 512;
 /// Bytes that are kept back where pieces may have to be halved: so many can be, 15 times.
 const KEPT: u64 = 32;
-/// More pieces of an unusual length than this are no bundle's: 24 bytes each are held.
-const MOST_BREAKS: usize = 1 << 20;
 
 /// Decides where pieces end. It counts; whoever asks has the bytes.
 #[derive(Clone, Debug)]

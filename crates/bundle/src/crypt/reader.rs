@@ -18,10 +18,8 @@ use super::{
     pass::{self, Found},
     secret::{DecryptKey, SessionKey},
 };
-use crate::{Certificate, Error, text::hex};
+use crate::{Certificate, Error, limits::SESSION_PACKETS_LIMIT, text::hex};
 
-/// More bytes of session-key packets than this are refused.
-const SESSION_PACKETS_LIMIT: usize = 1 << 20;
 const NOT_OURS: &str = "its packets are not cut as a bundle's are";
 /// The longest session-key packet: RSA with 16,384 bits, and room.
 const SESSION_PACKET_LIMIT: usize = 4096;

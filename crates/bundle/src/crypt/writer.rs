@@ -21,7 +21,7 @@ use super::{
     secret::SessionKey,
     serial::Serial,
 };
-use crate::{Error, Output, SealKey, text::hex};
+use crate::{Error, Output, SealKey, limits::SESSION_PACKETS_LIMIT, text::hex};
 
 /// The most that is taken at once: what waits in the queues is some of these.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -77,6 +77,8 @@ impl<W: Output + 'static> Encrypted<W> {
         for recipient in recipients {
             packets.extend(recipient.session_packet(version, algorithm, &raw)?);
         }
+        let (bytes, most) = (packets.len(), SESSION_PACKETS_LIMIT as u64);
+        Error::unless_read("the session keys", bytes, most, "name fewer recipients")?;
         let mut secrets = Secrets {
             algorithm: number,
             session_key: &session,

@@ -16,7 +16,10 @@ use crate::{
     Certificate, Collection, Decrypted,
     checkpoint::{self, Head, LISTS, Segments},
     codec::Method,
-    key::ARMOUR_LIMIT,
+    limits::{
+        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT,
+        TEXT_LIMIT,
+    },
     names,
     reader::{ArchiveReader, Member},
     records::AuditChain,
@@ -28,8 +31,6 @@ use crate::{
 const HASH_STEP_BYTES: usize = 1 << 20;
 /// More tag files than this are refused: each is kept in memory.
 const MOST_TAGS: usize = 1 << 20;
-/// The longest line of the audit log.
-const AUDIT_LINE_BYTES: usize = 1 << 20;
 
 /// One archive under check.
 pub(super) struct Check<'a> {
@@ -87,7 +88,7 @@ impl Check<'_> {
         let (tags, members) = self.survey()?;
         self.members = members;
         let read = |name: &str, limit: u64| self.read_tag(&tags, name, limit);
-        let manifest = read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT)
+        let manifest = read(tags::TAG_MANIFEST, MANIFEST_LIMIT)
             .ok_or_else(|| "without its tag manifest nothing can be checked".to_owned())?;
         let signers = self.read_signers(&tags);
         let sealing = |ending: &str, limit: u64| {
@@ -127,8 +128,8 @@ impl Check<'_> {
         verification.bytes = outcome.bytes;
         verification.payload = outcome.payload.map(|hash| hex(&hash));
         tags::check_tag_manifest(&manifest, &outcome.tag_hashes, self.problems);
-        let collection = self.read_tag(&tags, tags::COLLECTION, tags::COLLECTION_LIMIT);
-        let bag_info = self.read_tag(&tags, tags::BAG_INFO, ARMOUR_LIMIT);
+        let collection = self.read_tag(&tags, tags::COLLECTION, COLLECTION_LIMIT);
+        let bag_info = self.read_tag(&tags, tags::BAG_INFO, BAG_INFO_LIMIT);
         tags::check_words(
             collection.as_deref(),
             bag_info.as_deref(),
@@ -244,8 +245,15 @@ impl Check<'_> {
 
     /// The certificates of the keys that sign, in the order in which they come into force.
     fn read_signers(&self, tags: &[Member]) -> Vec<(u64, Certificate)> {
+        let mut room = SIGNERS_LIMIT;
         tags::signers(tags, "records/")
             .filter_map(|member| {
+                room = room.saturating_sub(member.facts.size);
+                if room == 0 {
+                    self.problems
+                        .of(&member.name, "there are too many certificates");
+                    return None;
+                }
                 let text = self.read_member(member, ARMOUR_LIMIT)?;
                 let read = Certificate::read(&text);
                 read.map_err(|error| self.problems.of(&member.name, error.to_string()))
@@ -258,7 +266,7 @@ impl Check<'_> {
     /// The checkpoint that a further part goes on from, in hex.
     fn resumed_from(&self, tags: &[Member]) -> Option<String> {
         let member = tags::find(tags, tags::COLLECTION)?;
-        let limit = tags::COLLECTION_LIMIT;
+        let limit = COLLECTION_LIMIT;
         let text = self.archive.read(self.folder, member, &[], limit);
         // What is wrong with it is told where it is checked.
         let read = text.map(|text| serde_json::from_slice::<Collection>(&text));
@@ -282,6 +290,7 @@ impl Check<'_> {
         let mut lists: [blake3::Hasher; LISTS.len()] = Default::default();
         let mut heads = Vec::new();
         let mut previous = self.resumed_from(tags);
+        let mut room = self.archive.source.len();
         let is_text = |member: &Member| {
             member.name.starts_with("records/checkpoints/") && member.name.ends_with(".json")
         };
@@ -291,7 +300,7 @@ impl Check<'_> {
             .filter(|(_, member)| is_text(member))
         {
             let name = &member.name;
-            let Some(text) = self.read_member(member, checkpoint::TEXT_LIMIT) else {
+            let Some(text) = self.read_member(member, TEXT_LIMIT) else {
                 continue;
             };
             let signature = format!("{}.asc", name.trim_end_matches(".json"));
@@ -314,8 +323,7 @@ impl Check<'_> {
                 lists[list].update(line);
                 lists[list].update(b"\n");
                 if list == 0 {
-                    let line: Segments =
-                        serde_json::from_slice(line).map_err(|error| error.to_string())?;
+                    let line = Segments::read(line, &mut room)?;
                     segments.insert(line.member, line.compressed);
                 }
                 Ok(())
@@ -443,7 +451,7 @@ impl Check<'_> {
 fn follow(chain: &mut AuditChain, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
     let mut holds = true;
     for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if line.len() + piece.len() > AUDIT_LINE_BYTES {
+        if line.len() + piece.len() > LINE_LIMIT {
             return false;
         }
         line.extend_from_slice(piece);

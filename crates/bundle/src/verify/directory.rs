@@ -16,8 +16,14 @@ use super::{
     tags::{self, Seal},
 };
 use crate::{
-    Certificate, cut::is_signer, file_line::FileLine, key::ARMOUR_LIMIT, names, salvage,
-    stamp::STAMP_LIMIT, text::hex, writer::SIGNER,
+    Certificate,
+    cut::is_signer,
+    file_line::FileLine,
+    limits::{ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT},
+    names, salvage,
+    stamp::STAMP_LIMIT,
+    text::hex,
+    writer::SIGNER,
 };
 
 const STEP_BYTES: usize = 1 << 20;
@@ -30,7 +36,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
         problems: &problems,
         asked,
     };
-    let manifest = bag.read(tags::TAG_MANIFEST, tags::MANIFEST_LIMIT);
+    let manifest = bag.read(tags::TAG_MANIFEST, MANIFEST_LIMIT);
     let signers: Vec<_> = manifest.as_deref().map_or_else(Vec::new, |manifest| {
         let names = manifest.split(|byte| *byte == b'\n').filter_map(split_line);
         names
@@ -70,7 +76,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
     verification.payload = bag
         .hash("manifest-blake3.txt")
         .map(|digests| hex(&digests.blake3));
-    let collection = bag.read(tags::COLLECTION, tags::COLLECTION_LIMIT);
+    let collection = bag.read(tags::COLLECTION, COLLECTION_LIMIT);
     // That a salvage keeps what vouches is checked in its archive; here it is only told.
     if folder.join(salvage::FOLDER).is_dir() {
         verification.is_salvage = true;
@@ -78,7 +84,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
             .notes
             .push("it is a salvage: check its archive to learn what is vouched for".into());
     }
-    let bag_info = bag.read(tags::BAG_INFO, ARMOUR_LIMIT);
+    let bag_info = bag.read(tags::BAG_INFO, BAG_INFO_LIMIT);
     tags::check_words(
         collection.as_deref(),
         bag_info.as_deref(),
@@ -200,25 +206,24 @@ impl Bag<'_> {
     }
 
     fn check_payload(&self, verification: &mut Verification, known: &mut HashSet<u64>) {
+        const LISTS: [&str; 3] = [
+            "records/files.jsonl",
+            "manifest-sha256.txt",
+            "manifest-blake3.txt",
+        ];
         let open = |name: &str| self.open(name).map(BufReader::new);
-        let (Some(mut files), Some(mut sha256), Some(mut blake3)) = (
-            open("records/files.jsonl"),
-            open("manifest-sha256.txt"),
-            open("manifest-blake3.txt"),
-        ) else {
+        let [Some(mut files), Some(mut sha256), Some(mut blake3)] = LISTS.map(open) else {
             return;
         };
         loop {
-            let lines = [&mut files, &mut sha256, &mut blake3].map(|reader| {
-                let mut line = Vec::new();
-                match reader.read_until(b'\n', &mut line) {
-                    Ok(_) => line,
-                    Err(error) => {
-                        self.problems.note(error.to_string());
-                        Vec::new()
-                    }
+            let mut lines: [Vec<u8>; 3] = Default::default();
+            let readers = [&mut files, &mut sha256, &mut blake3];
+            for ((line, reader), name) in lines.iter_mut().zip(readers).zip(LISTS) {
+                if let Err(error) = read_line(reader, line) {
+                    self.problems.of(name, error.to_string());
+                    return;
                 }
-            });
+            }
             if lines.iter().all(Vec::is_empty) {
                 return;
             }
@@ -277,6 +282,18 @@ impl Bag<'_> {
             }
         }
     }
+}
+
+/// Reads a line with its end; of none there is nothing.
+fn read_line(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut reader = reader.take(LINE_LIMIT as u64 + 1);
+    reader.read_until(b'\n', line)?;
+    if line.len() > LINE_LIMIT {
+        return Err(io::Error::other(format!(
+            "a line has more than {LINE_LIMIT} bytes"
+        )));
+    }
+    Ok(())
 }
 
 fn split_line(line: &[u8]) -> Option<(&str, &str)> {

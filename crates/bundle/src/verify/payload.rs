@@ -10,6 +10,7 @@ use crate::{
     checkpoint::LISTS,
     codec::{Method, SEGMENT_BYTES},
     file_line::{FileLine, Piece},
+    limits::LINE_LIMIT,
     names,
     reader::{ArchiveReader, Member, Segment},
     records::AuditChain,
@@ -21,8 +22,6 @@ use crate::{
 const BATCH_MEMBERS: usize = 1024;
 /// What their bytes and their lines come to, at most, but for the last.
 const BATCH_BYTES: u64 = 32 << 20;
-/// The longest line of `files.jsonl`; a stream of 65,536 pieces has one of some 3 MiB.
-const LINE_BYTES: usize = 16 << 20;
 /// Segments of a large member that are decoded side by side, at most.
 const MOST_SEGMENTS: usize = 8;
 const SHA256: &str = "manifest-sha256.txt";
@@ -441,7 +440,7 @@ impl<'a> LineReader<'a> {
                 self.used += length + 1;
                 return Ok(line);
             }
-            if rest.len() > LINE_BYTES {
+            if rest.len() > LINE_LIMIT {
                 return Err(format!("{}: a line is too long", self.name));
             }
             let Some(segment) = self.segments.pop_front() else {

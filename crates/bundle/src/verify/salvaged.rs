@@ -4,7 +4,7 @@ use super::{Signer, Verification, archive::Check, tags};
 use crate::{
     Certificate, Collection,
     checkpoint::{self, LISTS},
-    key::ARMOUR_LIMIT,
+    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, TEXT_LIMIT},
     reader::Member,
     salvage::FOLDER,
     writer::FILES,
@@ -86,7 +86,7 @@ impl Check<'_> {
         }
         verification.is_salvage = true;
         let collection = |name: &str| -> Option<Collection> {
-            let text = self.read_tag(tags, name, tags::COLLECTION_LIMIT)?;
+            let text = self.read_tag(tags, name, COLLECTION_LIMIT)?;
             let read = serde_json::from_slice(&text);
             read.map_err(|error| self.problems.of(name, error.to_string()))
                 .ok()
@@ -126,7 +126,7 @@ impl Check<'_> {
                 }
             } else if name.starts_with(&format!("{FOLDER}checkpoints/")) && name.ends_with(".json")
             {
-                let text = self.read_tag(tags, name, checkpoint::TEXT_LIMIT)?;
+                let text = self.read_tag(tags, name, TEXT_LIMIT)?;
                 let signature = format!("{}.asc", name.trim_end_matches(".json"));
                 let file = self.read_tag(tags, &signature, ARMOUR_LIMIT)?;
                 let signer = signer.as_ref()?;

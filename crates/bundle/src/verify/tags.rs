@@ -10,9 +10,6 @@ use crate::{
     text::hex, writer::SIGNER,
 };
 
-/// The most bytes that each file which is read whole may have.
-pub(super) const COLLECTION_LIMIT: u64 = 16 << 20;
-pub(super) const MANIFEST_LIMIT: u64 = 64 << 20;
 pub(super) const COLLECTION: &str = "records/collection.json";
 pub(super) const TAG_MANIFEST: &str = "tagmanifest-sha256.txt";
 pub(super) const BAG_INFO: &str = "bag-info.txt";

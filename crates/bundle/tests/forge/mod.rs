@@ -1,6 +1,8 @@
 //! Archives changed by three hands: one that flips and cuts bytes, one that packs members again
 //! with another tool, and one that knows the one form of a bundle, and has everything but the key.
 
+#![allow(dead_code, reason = "each test program uses the part that it needs")]
+
 use std::{
     collections::BTreeMap,
     io::{Cursor, Read as _, Write as _},
@@ -62,7 +64,7 @@ impl Part {
         was_stored
     }
 
-    fn replace(&mut self, plain: Vec<u8>) {
+    pub(crate) fn replace(&mut self, plain: Vec<u8>) {
         if plain != self.plain {
             self.plain = plain;
             self.pack();
