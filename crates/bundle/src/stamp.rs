@@ -6,12 +6,13 @@
 //! - status 0 and nothing else of it;
 //! - a `SignedData` (RFC 5652) with one signer, the signer's certificate and no other, no revocation lists,
 //!   no unsigned attributes, and versions, parameters and algorithms that say the same in one way: what no signature covers is taken out, so that no bit of what stays is
-//!   free. The certificate is covered by the signing-certificate attribute (RFC 2634, RFC 5035).
+//!   free. The certificate is covered by the signing-certificate attribute (RFC 2634, RFC 5035);
+//! - the signer named by its issuer and number, and of the two ECDSA signatures that fit, the one of the smaller `s`.
 //!
 //! Whoever asks for the time names the service's certificate, or its issuer's; nothing is fetched.
 
 use cms::{
-    cert::CertificateChoices,
+    cert::{CertificateChoices, IssuerAndSerialNumber},
     content_info::{CmsVersion, ContentInfo},
     signed_data::{CertificateSet, SignedData, SignerIdentifier, SignerInfo},
 };
@@ -390,10 +391,15 @@ fn canonical(answer: &[u8]) -> Result<Vec<u8>, String> {
     let mut info = info.clone();
     info.unsigned_attrs = None;
     // What the signature does not cover has one value.
-    info.version = match info.sid {
-        SignerIdentifier::IssuerAndSerialNumber(_) => CmsVersion::V1,
-        SignerIdentifier::SubjectKeyIdentifier(_) => CmsVersion::V3,
-    };
+    let about = &signer.tbs_certificate;
+    info.version = CmsVersion::V1;
+    info.sid = SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
+        issuer: about.issuer.clone(),
+        serial_number: about.serial_number.clone(),
+    });
+    if let Some(signature) = smaller_signature(&about.subject_public_key_info, &info.signature) {
+        info.signature = OctetString::new(signature).map_err(bad)?;
+    }
     info.digest_alg.parameters = None;
     let algorithm = &mut info.signature_algorithm;
     algorithm.parameters = None;
@@ -413,6 +419,41 @@ fn canonical(answer: &[u8]) -> Result<Vec<u8>, String> {
         token,
     };
     granted.to_der().map_err(bad)
+}
+
+/// Of an ECDSA signature, the one of both that fit whose `s` is smaller; `None` of any other.
+fn smaller_signature(key: &SubjectPublicKeyInfoOwned, signature: &OctetString) -> Option<Vec<u8>> {
+    let bytes = signature.as_bytes();
+    match curve(key)? {
+        P256 => {
+            let read = p256::ecdsa::Signature::from_der(bytes).ok()?;
+            Some(
+                read.normalize_s()
+                    .unwrap_or(read)
+                    .to_der()
+                    .as_bytes()
+                    .to_vec(),
+            )
+        }
+        P384 => {
+            let read = p384::ecdsa::Signature::from_der(bytes).ok()?;
+            Some(
+                read.normalize_s()
+                    .unwrap_or(read)
+                    .to_der()
+                    .as_bytes()
+                    .to_vec(),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// The curve that a key is on, where it is on one.
+fn curve(key: &SubjectPublicKeyInfoOwned) -> Option<ObjectIdentifier> {
+    let parameters = key.algorithm.parameters.as_ref();
+    let named = parameters.filter(|_| key.algorithm.oid == EC_KEY)?;
+    named.decode_as().ok()
 }
 
 /// The one signer, and its certificate.
@@ -575,23 +616,19 @@ fn verify(
             key.verify(scheme, &digest, signature)
                 .map_err(|error| error.to_string())
         }
-        EC_KEY => {
-            let curve = key.algorithm.parameters.as_ref();
-            let curve = curve.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
-            match curve {
-                Some(P256) => p256::ecdsa::VerifyingKey::from_sec1_bytes(bits)
-                    .and_then(|key| {
-                        key.verify_prehash(&digest, &p256::ecdsa::Signature::from_der(signature)?)
-                    })
-                    .map_err(no),
-                Some(P384) => p384::ecdsa::VerifyingKey::from_sec1_bytes(bits)
-                    .and_then(|key| {
-                        key.verify_prehash(&digest, &p384::ecdsa::Signature::from_der(signature)?)
-                    })
-                    .map_err(no),
-                _ => Err("its key is on an unknown curve".into()),
-            }
-        }
+        EC_KEY => match curve(key) {
+            Some(P256) => p256::ecdsa::VerifyingKey::from_sec1_bytes(bits)
+                .and_then(|key| {
+                    key.verify_prehash(&digest, &p256::ecdsa::Signature::from_der(signature)?)
+                })
+                .map_err(no),
+            Some(P384) => p384::ecdsa::VerifyingKey::from_sec1_bytes(bits)
+                .and_then(|key| {
+                    key.verify_prehash(&digest, &p384::ecdsa::Signature::from_der(signature)?)
+                })
+                .map_err(no),
+            _ => Err("its key is on an unknown curve".into()),
+        },
         _ => Err("its key is of an unknown kind".into()),
     }
 }

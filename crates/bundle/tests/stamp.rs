@@ -10,7 +10,8 @@ use scelle_bundle::{
     stamp_time, verify,
 };
 use scelle_formats::Bytes;
-use scelle_testkit::{TimeService, has_tool};
+use scelle_testkit::{TimeService, has_tool, run_tool};
+use x509_cert::der::Decode as _;
 
 const RSA: &[&str] = &["-newkey", "rsa:2048"];
 const EC: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -140,6 +141,117 @@ fn a_service_dates_the_seal_and_every_bit_counts() {
         let mut changed = archive.clone();
         changed[at.expect("stored") + text.len() / 2] ^= 1;
         assert_eq!(ask(&changed, vec![], vec![]).verdict, Verdict::Broken);
+    }
+}
+
+/// What another may make of a time-stamp without its key: a signature that fits as well, and the
+/// signer named in the other way.
+fn other_forms(text: &[u8], certificate: &[u8]) -> [Vec<u8>; 2] {
+    let negated = change_signer(text, &|fields| {
+        let signature = fields.last_mut().expect("a signature");
+        let (_, der) = split_der(signature);
+        let read = p256::ecdsa::Signature::from_der(&der).expect("on P-256");
+        let (r, s) = read.split_scalars();
+        let other = p256::ecdsa::Signature::from_scalars(r, -s).expect("not zero");
+        *signature = join_der(4, other.to_der().as_bytes());
+    });
+    let certificate = x509_cert::Certificate::from_der(certificate).expect("a certificate");
+    let (_, id) = certificate
+        .tbs_certificate
+        .get::<x509_cert::ext::pkix::SubjectKeyIdentifier>()
+        .expect("readable")
+        .expect("there");
+    let by_key = change_signer(text, &|fields| {
+        fields[0] = vec![2, 1, 3];
+        fields[1] = join_der(0x80, id.0.as_bytes());
+    });
+    [negated, by_key]
+}
+
+/// Changes the fields of the one `SignerInfo`, which stands last in whatever holds it.
+fn change_signer(text: &[u8], change: &dyn Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+    fn descend(der: &[u8], depth: usize, change: &dyn Fn(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+        let (tag, content) = split_der(der);
+        let mut fields = Vec::new();
+        let mut rest = &content[..];
+        while !rest.is_empty() {
+            let (_, inner) = split_der(rest);
+            let length = join_der(rest[0], &inner).len();
+            fields.push(rest[..length].to_vec());
+            rest = &rest[length..];
+        }
+        match depth {
+            0 => change(&mut fields),
+            _ => {
+                let last = fields.last_mut().expect("not empty");
+                *last = descend(last, depth - 1, change);
+            }
+        }
+        join_der(tag, &fields.concat())
+    }
+    // TimeStampResp, ContentInfo, [0], SignedData, SET, SignerInfo.
+    descend(text, 5, change)
+}
+
+/// The tag and the content of what stands first.
+fn split_der(der: &[u8]) -> (u8, Vec<u8>) {
+    let (head, length) = match usize::from(der[1]) {
+        short @ 0..128 => (2, short),
+        long => {
+            let octets = &der[2..2 + (long - 128)];
+            let length = octets
+                .iter()
+                .fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+            (2 + octets.len(), length)
+        }
+    };
+    (der[0], der[head..head + length].to_vec())
+}
+
+fn join_der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let octets = length.to_be_bytes();
+    let octets = &octets[length.leading_zeros() as usize / 8..];
+    let head = match length {
+        0..128 => vec![tag, length as u8],
+        _ => [&[tag, 128 + octets.len() as u8][..], octets].concat(),
+    };
+    [&head[..], content].concat()
+}
+
+#[test]
+fn a_time_stamp_has_one_form() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = TimeService::make(folder.path(), EC, "sha256", "sha256");
+    let to_der = [
+        "x509", "-in", "tsa.pem", "-outform", "DER", "-out", "tsa.der",
+    ];
+    run_tool(folder.path(), "openssl", &to_der);
+    let certificate = fs::read(service.path("tsa.der")).expect("readable");
+    let path = service.path(".");
+    let (_, archive) = stamped(None, move |query| Ok(service.answer(query)));
+    let [signature, stamp] =
+        unpack(&archive, folder.path()).map(|path| fs::read(path).expect("ok"));
+    stamp_time(&stamp, &signature).expect("sound");
+    for (at, other) in other_forms(&stamp, &certificate).iter().enumerate() {
+        assert_ne!(*other, stamp);
+        let told = stamp_time(other, &signature).expect_err("another form");
+        assert!(told.contains("the one form"), "{at}: {told}");
+    }
+    // Whichever a service answers with, what is kept is in the one form.
+    for at in 0..2 {
+        let (service, certificate) = (TimeService::at(&path), certificate.clone());
+        let (said, archive) = stamped(None, move |query| {
+            Ok(other_forms(&service.answer(query), &certificate)[at].clone())
+        });
+        said.expect("asked for").expect("taken");
+        let [signature, stamp] =
+            unpack(&archive, folder.path()).map(|path| fs::read(path).expect("ok"));
+        stamp_time(&stamp, &signature).expect("sound");
+        assert!(stamp_time(&other_forms(&stamp, &certificate)[0], &signature).is_err());
     }
 }
 

@@ -25,6 +25,7 @@ subjectKeyIdentifier = hash
 [tsa]
 basicConstraints = critical,CA:false
 extendedKeyUsage = critical,timeStamping
+subjectKeyIdentifier = hash
 [ts]
 serial = serial
 crypto_device = builtin
