@@ -85,6 +85,8 @@ impl Spill {
             }),
         };
         let number = spill.blocks;
+        // Whether or not it can be written, another block must not have its nonce.
+        spill.blocks += 1;
         let mut sealed = Vec::with_capacity(block.len() + TAG_BYTES);
         sealed.extend_from_slice(block);
         spill
@@ -98,7 +100,6 @@ impl Spill {
             length: u32::try_from(sealed.len()).map_err(|_| Error::Spill)?,
             block: number,
         };
-        spill.blocks += 1;
         spill.end += sealed.len() as u64;
         Ok(stored)
     }
@@ -179,6 +180,31 @@ mod tests {
         }
         assert!(matches!(spill.fetch(&blocks[3]), Err(Error::Spill)));
         assert!(spill.fetch(&blocks[4]).is_ok());
+    }
+
+    #[test]
+    fn a_block_that_could_not_be_written_leaves_its_nonce_to_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spill = Spill::new(0, Some(folder.path().into()));
+        let number = |stored| match stored {
+            Stored::File { block, .. } => block,
+            Stored::Memory(_) => panic!("there is no room in memory"),
+        };
+        let first = spill.keep(b"first").expect("room");
+        assert_eq!(number(first), 0);
+        let closed = folder.path().join("closed");
+        std::fs::write(&closed, b"").expect("a file");
+        let closed = File::open(closed).expect("a file that can only be read");
+        let swap = |other| {
+            let mut file = spill.file.lock().expect("no panic");
+            std::mem::replace(&mut file.as_mut().expect("spilled").file, other)
+        };
+        let open = swap(closed);
+        assert!(spill.keep(b"lost").is_err());
+        swap(open);
+        let next = spill.keep(b"other").expect("room");
+        assert_eq!(&*spill.fetch(&next).expect("its block"), b"other");
+        assert_eq!(number(next), 2);
     }
 
     #[test]
