@@ -6,6 +6,9 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use support::{
@@ -282,6 +285,40 @@ fn reads_and_leaves_nothing(folder: &Path, reader: &Reader) {
         let rows = reader.decrypt(&rows);
         assert!(rows.contains(CANARIES[3]), "{rows}");
     }
+}
+
+/// Thousands of session keys, of each of which gpg says something: who hands them over must listen meanwhile.
+#[test]
+fn gpg_is_heard_while_it_is_asked() {
+    const MOST_SESSION_PACKETS: usize = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    let source = folder.path().join("source");
+    plant(&source);
+    let bundle = folder.path().join("case.scelle.zip.pgp");
+    let mut command = scelle();
+    collect(&mut command, &source, &bundle, &reader.recipient());
+    ran(command).ended(0);
+    let bytes = fs::read(&bundle).expect("there");
+    // One octet of a length under 192 (RFC 9580, section 4.2.1.1).
+    assert!(bytes[0] == 0xC1 && bytes[1] < 192);
+    let packet = &bytes[..2 + usize::from(bytes[1])];
+    let mut flooded = packet.repeat(MOST_SESSION_PACKETS / packet.len() - 1);
+    flooded.extend_from_slice(&bytes);
+    fs::write(&bundle, flooded).expect("written");
+    let mut command = scelle();
+    command.arg("verify").arg(&bundle).arg("--key-agent");
+    command.env("GNUPGHOME", &reader.home);
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(ran(command).status));
+    let status = ended.recv_timeout(Duration::from_secs(300));
+    assert_eq!(
+        status,
+        Ok(1),
+        "the session keys are not those of the bundle"
+    );
 }
 
 /// No file below a folder holds a canary or bears its name, save where it was planted or asked for.

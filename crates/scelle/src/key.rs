@@ -5,6 +5,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
+    thread,
 };
 
 use scelle_bundle::{Ciphertext, DecryptKey, Decrypted, Error, SessionKey};
@@ -102,16 +103,23 @@ fn ask_gpg(message: &[u8]) -> Result<SessionKey, Error> {
             "{GPG} does not start: {error}; name the key itself instead"
         ))
     })?;
-    if let Some(mut input) = gpg.stdin.take()
-        && let Err(error) = input.write_all(message)
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        return Err(bad(error.to_string()));
+    let input = gpg.stdin.take();
+    // It says something of every packet while it reads: who writes all first, and then listens, may wait for ever.
+    let (written, answer) = thread::scope(|scope| {
+        let writing =
+            scope.spawn(move || input.map_or(Ok(()), |mut input| input.write_all(message)));
+        let answer = gpg.wait_with_output();
+        (writing.join(), answer)
+    });
+    match written {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(bad(error.to_string()));
+        }
+        Ok(_) => {}
+        Err(_) => return Err(bad("writing to it failed".into())),
     }
     // It ends with an error, since the message is cut; the session key comes before.
-    let answer = gpg
-        .wait_with_output()
-        .map_err(|error| bad(error.to_string()))?;
+    let answer = answer.map_err(|error| bad(error.to_string()))?;
     let text = String::from_utf8_lossy(&answer.stderr);
     match text.lines().find_map(|line| line.strip_prefix(ANSWER)) {
         Some(key) => SessionKey::parse(key),
