@@ -31,6 +31,9 @@ const SOURCE_TARGET: &str = "source";
 /// Targets are visited together, in the order of the profile, while they plan no more streams
 /// than this; about 1 KiB each is held meanwhile.
 const HELD_STREAMS: usize = 16_384;
+/// Of entries with many long names those that are held come to no more than about this: they are
+/// visited, and then the walk goes on.
+const HELD_NAMES_BYTES: usize = 64 << 20;
 /// How far a changed folder is searched for the next planned stream.
 const LOOK_AHEAD: usize = 1024;
 
@@ -180,7 +183,9 @@ impl Plan {
     ) -> ControlFlow<()> {
         let mut wanted: HashMap<u64, Item, BuildHasherDefault<KeyHasher>> =
             items.iter().map(|item| (item.key, *item)).collect();
-        let mut found: Vec<(Item, Arc<Entry>, usize)> = Vec::with_capacity(items.len());
+        let mut found: Vec<Held> = Vec::with_capacity(items.len());
+        let mut held_bytes = 0;
+        let mut flow = ControlFlow::Continue(());
         volume.walk(&mut |entry| {
             let Ok(entry) = entry else {
                 return ControlFlow::Continue(());
@@ -193,24 +198,46 @@ impl Plan {
                     found.push((item, entry.clone(), stream));
                 }
             }
+            if let Some(entry) = shared {
+                let names = entry.names.iter();
+                held_bytes += names.map(|name| name.path.as_bytes().len()).sum::<usize>();
+            }
+            if held_bytes > HELD_NAMES_BYTES {
+                held_bytes = 0;
+                flow = self.visit_found(number, volume, &mut found, visit);
+                flow?;
+            }
             if wanted.is_empty() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         });
+        flow?;
+        self.visit_found(number, volume, &mut found, visit)?;
+        let mut gone: Vec<_> = wanted.into_values().map(|item| item.rule).collect();
+        gone.sort_unstable();
+        for rule in gone {
+            visit(self.gone(rule))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Visits what is held, in order, and holds it no longer.
+    fn visit_found(
+        &self,
+        number: usize,
+        volume: &dyn Volume,
+        found: &mut Vec<Held>,
+        visit: &mut dyn FnMut(Step) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         // A stable sort: streams of one path keep the order of the entry.
         let target = |item: &Item| self.rules[item.rule as usize].target;
         found.sort_by(|(one, one_entry, _), (two, two_entry, _)| {
             (target(one), &one_entry.path).cmp(&(target(two), &two_entry.path))
         });
-        let mut gone: Vec<_> = wanted.into_values().map(|item| item.rule).collect();
-        gone.sort_unstable();
-        for (item, entry, stream) in found {
+        for (item, entry, stream) in found.drain(..) {
             visit(self.step(number, volume, &entry, stream, item))?;
-        }
-        for rule in gone {
-            visit(self.gone(rule))?;
         }
         ControlFlow::Continue(())
     }
@@ -294,6 +321,9 @@ impl Plan {
         })
     }
 }
+
+/// A stream that was found, and waits for its turn: its entry, and its number there.
+type Held = (Item, Arc<Entry>, usize);
 
 struct Planner {
     profile: Profile,

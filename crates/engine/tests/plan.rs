@@ -195,3 +195,28 @@ fn many_streams_keep_the_order_of_the_walk_and_what_vanished_is_said() {
     });
     assert_eq!(gone.count(), 1);
 }
+
+/// Links cost nobody much, and their names would fill the memory of whoever holds them all.
+#[test]
+fn entries_of_many_long_names_are_not_all_held() {
+    const FILES: u64 = 80;
+    let long = format!("Users/{}", "x".repeat(1 << 20));
+    let files = (0..FILES).map(|number| {
+        let mut file = file(number, &format!("Users/{:02}.txt", FILES - number), b"x");
+        file.0.names.push(NamedTimes {
+            path: path(&long),
+            namespace: 0,
+            times: Times::default(),
+        });
+        file
+    });
+    let evidence = evidence(memory(files.collect()));
+    let targets = "[[targets]]\nid = \"users\"\nsummary = \"\"\npaths = [\"Users/*.txt\"]\n";
+    let plan = plan(&evidence, profile(targets), Limits::default());
+    let (taken, left) = visit(&plan, &evidence);
+    assert_eq!(left, []);
+    let all: BTreeSet<&String> = taken.iter().collect();
+    assert_eq!((taken.len() as u64, all.len() as u64), (FILES, FILES));
+    // The first by its path stands last: what came before it was let go.
+    assert!(!taken[0].starts_with("Users/01.txt"), "{}", taken[0]);
+}

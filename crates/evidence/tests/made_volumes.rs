@@ -618,3 +618,40 @@ fn streams_that_claim_exabytes() {
     let seen = see(image.into_bytes());
     assert_eq!(seen.path(5), b"");
 }
+
+/// A folder as deep as one may be, with many links in it to one file: of their paths, one MiB is kept, the
+/// shortest first, so that no usual name hides behind them.
+#[test]
+fn names_of_a_deep_folder_have_their_bounds() {
+    const DEPTH: u32 = 127;
+    const LINKS: usize = 38;
+    let mut image = volume(4096, 4096, 200, 4 + 200 + 2);
+    let mut parent = root();
+    for level in 0..DEPTH {
+        let entry = 24 + level;
+        image = image.record(entry.into(), &folder(entry, parent, &"d".repeat(255)));
+        parent = MftRecord::reference(entry, 1);
+    }
+    let mut linked = MftRecord::new(190, 1).standard(TIMES, 0x20);
+    for link in 0..LINKS {
+        linked = linked.name(parent, 3, &utf16(&format!("{link:02}")), TIMES);
+    }
+    let linked = linked.name(root(), 0, &utf16("usual"), TIMES);
+    let seen = see(image.record(190, &linked).into_bytes());
+    let entry = &seen.entries[&190];
+    assert!(entry.path.as_bytes().ends_with(b"/00"), "the best is shown");
+    let paths = || entry.names.iter().map(|name| name.path.as_bytes());
+    assert!(paths().any(|path| path == b"usual"));
+    assert!(
+        (20..=LINKS).contains(&entry.names.len()),
+        "{}",
+        entry.names.len()
+    );
+    let bytes: usize = paths().map(<[u8]>::len).sum();
+    assert!(bytes <= 1 << 20, "{bytes} bytes");
+    let left = LINKS + 1 - entry.names.len();
+    let wanted = format!("the longest {left} are left out");
+    let told =
+        |loss: &EvidenceLoss| loss.entry == Some(190) && loss.error.to_string().contains(&wanted);
+    assert!(seen.losses.iter().any(told), "{:?}", seen.losses);
+}

@@ -111,6 +111,9 @@ impl FileParts {
 
     /// Adds the content of `$EA`, wherever it was read from.
     pub(super) fn add_extended(&mut self, content: &[u8]) -> Result<(), &'static str> {
+        if !self.extended.is_empty() {
+            return Err("it has more than one $EA: the first is shown");
+        }
         for attribute in ExtendedAttributes::new(content) {
             let attribute = attribute?;
             self.extended.push(ExtendedAttribute {

@@ -7,7 +7,10 @@ use scelle_formats::{
     ReadError,
     ntfs::{
         Attribute, FileName, NoRecord, Record, Scratch, kind,
-        paths::{EntryUse, Name, NamePart, NameTable, PathCache, ROOT_ENTRY, Standing, name_rank},
+        paths::{
+            EntryUse, MAX_DIRECTORY_BYTES, Name, NamePart, NameTable, PathCache, ROOT_ENTRY,
+            Standing, name_rank,
+        },
     },
 };
 
@@ -20,6 +23,11 @@ use super::{
     security::{SecurityCache, describe},
 };
 use crate::{Attributes, Details, Entry, EntryKind, EvidenceLoss, FileId, NamedTimes};
+
+/// What an entry's names may come to. A file has at most 1,024, which in folders of a usual depth is
+/// far less; but users make paths of 32,767 characters, and the names of many entries are held at
+/// once.
+const MAX_NAMES_BYTES: usize = 1 << 20;
 
 type Visit<'v> = &'v mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>;
 
@@ -192,7 +200,7 @@ impl<'v> Walk<'v> {
         records.attributes(number, record, &mut self.room, &mut self.budget, &mut see);
         let (names, best) = self.name_paths(number);
         let (path, orphan) = match best {
-            Some((at, standing)) => (names[at].path.clone(), standing == Standing::Orphan),
+            Some((path, standing)) => (path, standing == Standing::Orphan),
             None => (EvidencePath::from_bytes(&nameless(number)), true),
         };
         let cluster_bytes = self.volume.records.cluster_bytes;
@@ -272,30 +280,76 @@ impl<'v> Walk<'v> {
         }
     }
 
-    /// The full path of each name, and which of them is the best.
-    fn name_paths(&mut self, number: u64) -> (Vec<NamedTimes>, Option<(usize, Standing)>) {
-        let mut names = Vec::with_capacity(self.parts.names.len());
-        let mut best: Option<(usize, u8, Standing)> = None;
-        for (at, name) in self.parts.names.iter().enumerate() {
-            self.path.clear();
-            // The root is its own directory, under the name of a dot.
-            let standing = if number == ROOT_ENTRY {
-                Standing::Rooted
-            } else {
-                let (cache, path) = (&mut self.cache, &mut self.path);
-                self.names.push_path(cache, name.parent, &name.name, path)
-            };
-            names.push(NamedTimes {
-                path: EvidencePath::from_bytes(&self.path),
-                namespace: name.namespace,
-                times: name.times,
-            });
-            let rank = name_rank(name.namespace);
-            if best.is_none_or(|(_, known, _)| rank > known) {
-                best = Some((at, rank, standing));
+    /// The full path of each name, and the best of them.
+    fn name_paths(&mut self, number: u64) -> (Vec<NamedTimes>, Option<(EvidencePath, Standing)>) {
+        let count = self.parts.names.len();
+        let left_out = self.names_left_out(number);
+        let mut names = Vec::with_capacity(count - left_out.len());
+        let mut best: Option<(EvidencePath, u8, Standing)> = None;
+        for at in 0..count {
+            let rank = name_rank(self.parts.names[at].namespace);
+            let is_best = best.as_ref().is_none_or(|(_, known, _)| rank > *known);
+            let is_kept = !left_out.contains(&at);
+            if !is_best && !is_kept {
+                continue;
+            }
+            let standing = self.name_path(number, at);
+            let path = EvidencePath::from_bytes(&self.path);
+            if is_best {
+                best = Some((path.clone(), rank, standing));
+            }
+            if is_kept {
+                let name = &self.parts.names[at];
+                names.push(NamedTimes {
+                    path,
+                    namespace: name.namespace,
+                    times: name.times,
+                });
             }
         }
-        (names, best.map(|(at, _, standing)| (at, standing)))
+        if !left_out.is_empty() {
+            let why = format!(
+                "the paths of its {count} names are longer than {MAX_NAMES_BYTES} bytes: the \
+                 longest {} are left out",
+                left_out.len()
+            );
+            self.errors.push(self.volume.records.in_record(number, why));
+        }
+        (names, best.map(|(path, _, standing)| (path, standing)))
+    }
+
+    /// Puts the full path of a name into `self.path`.
+    fn name_path(&mut self, number: u64, at: usize) -> Standing {
+        self.path.clear();
+        // The root is its own directory, under the name of a dot.
+        if number == ROOT_ENTRY {
+            return Standing::Rooted;
+        }
+        let name = &self.parts.names[at];
+        let (cache, path) = (&mut self.cache, &mut self.path);
+        self.names.push_path(cache, name.parent, &name.name, path)
+    }
+
+    /// Which names have no room: the longest, so that nobody hides a usual one behind others.
+    fn names_left_out(&mut self, number: u64) -> BTreeSet<usize> {
+        let count = self.parts.names.len();
+        // Few names have room however long they are.
+        if count < MAX_NAMES_BYTES / (2 * MAX_DIRECTORY_BYTES as usize) {
+            return BTreeSet::new();
+        }
+        let mut lengths = Vec::with_capacity(count);
+        for at in 0..count {
+            self.name_path(number, at);
+            lengths.push((self.path.len() + size_of::<NamedTimes>(), at));
+        }
+        lengths.sort_unstable();
+        let mut sum = 0_usize;
+        let fits = lengths.iter().take_while(|(length, _)| {
+            sum += *length;
+            sum <= MAX_NAMES_BYTES
+        });
+        let fits = fits.count();
+        lengths[fits..].iter().map(|(_, at)| *at).collect()
     }
 }
 
