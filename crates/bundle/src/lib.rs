@@ -52,7 +52,7 @@ pub use key::{Certificate, SealKey};
 pub use limits::BAG_INFO_LIMIT;
 pub use logged::{Cursor, Listener, Logged};
 pub use open::Bundle;
-pub use output::{Output, PartialFile};
+pub use output::{Output, PartialFile, sync_folder};
 pub use parts::Part;
 pub use proof::Proof;
 pub use records::{

@@ -45,7 +45,8 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Creates it; `replace` says that files of these names may be overwritten.
+    /// Creates it; `replace` says that files of these names may be overwritten, but for one that
+    /// another collection is writing.
     ///
     /// # Errors
     /// [`Error::Exists`] for what must not be replaced, [`Error::Create`] for what the system says.
@@ -54,14 +55,19 @@ impl PartialFile {
         if !replace && fs::symlink_metadata(path).is_ok() {
             return Err(Error::Exists(path.to_owned()));
         }
-        let mut options = OpenOptions::new();
-        options.write(true);
+        let mut options = alone();
         if replace {
-            options.create(true).truncate(true);
+            // Not emptied by opening it: another collection may be writing it.
+            options.create(true).truncate(false);
         } else {
             options.create_new(true);
         }
-        match options.open(&partial).and_then(hold) {
+        let created = hold(&options, &partial).and_then(|file| {
+            file.set_len(0)?;
+            sync_folder(&partial)?;
+            Ok(file)
+        });
+        match created {
             Ok(file) => Ok(Self {
                 file,
                 partial,
@@ -88,8 +94,7 @@ impl PartialFile {
         if fs::symlink_metadata(path).is_ok() {
             return Err(Error::Exists(path.to_owned()));
         }
-        let opened = OpenOptions::new().read(true).write(true).open(&partial);
-        match opened.and_then(hold) {
+        match hold(alone().read(true), &partial) {
             Ok(file) => Ok(Self {
                 file,
                 partial,
@@ -121,9 +126,13 @@ impl PartialFile {
         if !self.replace && fs::symlink_metadata(&self.path).is_ok() {
             return Err(Error::Exists(self.path));
         }
-        // Windows renames no file that is open.
+        // Windows renames no file that is open. Elsewhere it is held until it has its name: whoever
+        // waits for it would write into what is whole.
+        #[cfg(windows)]
         drop(self.file);
-        fs::rename(&self.partial, &self.path).map_err(Error::Write)?;
+        fs::rename(&self.partial, &self.path)
+            .and_then(|()| sync_folder(&self.path))
+            .map_err(Error::Write)?;
         Ok(self.path)
     }
 
@@ -142,14 +151,66 @@ impl PartialFile {
     }
 }
 
-/// Takes the file for this process alone, where the system can: two that write on the same bundle
-/// would destroy it. Windows would keep readers away as well, so there it is left.
-fn hold(file: File) -> io::Result<File> {
+/// How a file is opened that nobody else is to write. Windows keeps others from it while it is
+/// open; they may read it.
+fn alone() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(windows)]
+    {
+        const FILE_SHARE_READ: u32 = 1;
+        std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, FILE_SHARE_READ);
+    }
+    options
+}
+
+/// Opens a file for this process alone, where the system can: two that write on the same bundle
+/// would destroy it.
+fn hold(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.open(path)?;
     #[cfg(unix)]
-    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
-        return Err(io::Error::other("another collection is writing it"));
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let is_locked = matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock));
+        // Whoever held it may have finished it since it was opened: it bears another name then.
+        let is_there = || -> io::Result<bool> {
+            let (held, named) = (file.metadata()?, fs::metadata(path)?);
+            Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
+        };
+        if is_locked || !is_there()? {
+            return Err(io::Error::other("another collection is writing it"));
+        }
     }
     Ok(file)
+}
+
+/// Puts the name of a new or renamed file on the device, where the system has a way to; without it,
+/// a power cut may take the name, and with it the file.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_folder(file: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // A file system that knows no such thing, or a folder that may be written and not read.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput
+                        | io::ErrorKind::Unsupported
+                        | io::ErrorKind::PermissionDenied
+                ) => {}
+            synced => synced?,
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
 }
 
 fn partial_of(path: &Path) -> PathBuf {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    fs,
     io::{self, Read as _, Write},
     sync::Arc,
 };
@@ -320,14 +321,11 @@ fn checkpoints_stand_between_the_payload() {
     };
     let answer = verify(&Bytes(&archive), &wanted).expect("an answer");
     assert_eq!((answer.verdict, answer.problems), (Verdict::Sealed, vec![]));
-    // Cut anywhere, it is unfinished and says what is vouched for, or it is no bundle at all.
+    // Cut anywhere, it is unfinished and says what is vouched for.
     let mut vouched = 0;
     for cut in (0..archive.len()).step_by(97) {
         let answer = verify(&Bytes(&archive[..cut]), &wanted).expect("an answer");
-        assert!(
-            matches!(answer.verdict, Verdict::Unfinished | Verdict::Broken),
-            "cut at {cut}"
-        );
+        assert_eq!(answer.verdict, Verdict::Unfinished, "cut at {cut}");
         assert!(!answer.problems.is_empty());
         vouched += usize::from(
             answer
@@ -519,6 +517,32 @@ fn no_half_written_file_bears_the_final_name() {
         PartialFile::create(&absent, false),
         Err(Error::Create { .. })
     ));
+}
+
+/// Whatever may be replaced: not what another is still writing.
+#[test]
+fn a_file_that_is_being_written_is_not_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("b.scelle.zip");
+    let mut first = PartialFile::create(&path, true).expect("a new file");
+    first.write_all(b"the first").expect("room");
+    for _ in 0..2 {
+        let other = PartialFile::create(&path, true);
+        assert!(matches!(other, Err(Error::Create { .. })), "{other:?}");
+        let other = PartialFile::reopen(&path);
+        assert!(matches!(other, Err(Error::Create { .. })), "{other:?}");
+    }
+    assert_eq!(first.commit().expect("it is there"), path);
+    assert_eq!(fs::read(&path).expect("there"), b"the first");
+    // One that nobody writes any more is.
+    let left = PartialFile::create(&path, true).expect("it may be replaced");
+    let partial = left.partial_path().to_owned();
+    drop(left);
+    fs::write(&partial, b"a longer text that was left").expect("room");
+    let mut second = PartialFile::create(&path, true).expect("it may be replaced");
+    second.write_all(b"the second").expect("room");
+    second.commit().expect("it may be replaced");
+    assert_eq!(fs::read(&path).expect("there"), b"the second");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use scelle_bundle::{BundleWriter, Encrypted, Error, Logged, PartialFile};
+use scelle_bundle::{BundleWriter, Encrypted, Error, Logged, PartialFile, sync_folder};
 use scelle_engine::{Plan, Progress};
 
 use crate::{
@@ -173,7 +173,9 @@ fn close(path: &Path, part: u32) -> Result<(), Error> {
     if to.symlink_metadata().is_ok() {
         return Err(Error::Exists(to));
     }
-    fs::rename(from, to).map_err(Error::Write)
+    fs::rename(from, &to)
+        .and_then(|()| sync_folder(&to))
+        .map_err(Error::Write)
 }
 
 fn write(

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use scelle_bundle::{Cursor, Logged};
+use scelle_bundle::{Cursor, Logged, sync_folder};
 use scelle_engine::Plan;
 use scelle_formats::Digests;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,8 @@ impl SideFile {
         writeln!(file, "{text}")?;
         file.sync_data()?;
         drop(file);
-        fs::rename(new, &self.path)
+        fs::rename(new, &self.path)?;
+        sync_folder(&self.path)
     }
 
     /// Reads it.
