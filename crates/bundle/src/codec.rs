@@ -171,6 +171,29 @@ impl Method {
             Self::Zstd => unzstd(size, input, output),
         }
     }
+
+    /// The first bytes, `most` of them where there are as many, of what `data` stands for; `data` may
+    /// be cut anywhere. Of Zstandard it gives nothing.
+    pub(crate) fn begin(self, data: &[u8], most: usize) -> Result<Vec<u8>, String> {
+        let mut made = vec![0; most];
+        let count = match self {
+            Self::Store => {
+                let count = most.min(data.len());
+                made[..count].copy_from_slice(&data[..count]);
+                count
+            }
+            Self::Deflate => {
+                let mut inflater = Decompress::new(false);
+                inflater
+                    .decompress(data, &mut made, FlushDecompress::None)
+                    .map_err(|error| format!("its deflate data is damaged: {error}"))?;
+                inflater.total_out() as usize
+            }
+            Self::Zstd => 0,
+        };
+        made.truncate(count);
+        Ok(made)
+    }
 }
 
 /// One compressed block.

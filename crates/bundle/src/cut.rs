@@ -25,8 +25,11 @@ use crate::{
 
 /// Bytes that are searched at a time.
 const STEP_BYTES: usize = 1 << 20;
+/// After so many texts that begin as a checkpoint does and are none, no more are searched for.
+/// Evidence can hold none, since each names the hash of all before it; a cut leaves one at most.
+const MOST_FALSE: u32 = 16;
 /// The files that stand before the payload.
-const HEAD: [&str; 3] = ["bagit.txt", "records/collection.json", SIGNER];
+pub(crate) const HEAD: [&str; 3] = ["bagit.txt", "records/collection.json", SIGNER];
 
 /// A bundle that was cut off, surveyed: it is read once from its beginning to its end.
 ///
@@ -210,7 +213,8 @@ impl<'a> Cut<'a> {
         let mut at = self.vouched_end();
         hashed.advance(at)?;
         self.hasher = hashed.hasher.clone();
-        loop {
+        let mut failed = 0;
+        while failed < MOST_FALSE {
             let needle = self.next_name();
             // Hits near a window's end are seen again, whole, at the beginning of the next.
             let window = self
@@ -230,8 +234,17 @@ impl<'a> Cut<'a> {
                     continue;
                 };
                 // Why one does not count is of no interest: it may be evidence.
-                if let Ok(mark) = self.consider(offset, &mut hashed) {
-                    accepted = Some(mark);
+                if self.is_begun_at(offset, &mut hashed).is_err() {
+                    continue;
+                }
+                match self.consider(offset) {
+                    Ok(mark) => {
+                        accepted = Some(mark);
+                        break;
+                    }
+                    Err(_) => failed += 1,
+                }
+                if failed == MOST_FALSE {
                     break;
                 }
             }
@@ -265,42 +278,51 @@ impl<'a> Cut<'a> {
         format!("{}records/checkpoints/{number:06}.json", self.folder)
     }
 
-    /// Whether a checkpoint counts whose header is at `offset`.
-    fn consider(&mut self, offset: u64, hashed: &mut Prefix<'a>) -> Result<Mark, String> {
-        let from = self.vouched_end();
-        if offset < from {
+    /// Whether the next checkpoint's text seems to have its header at `offset`; little is read to
+    /// tell, whatever stands there.
+    fn is_begun_at(&self, offset: u64, hashed: &mut Prefix<'a>) -> Result<(), String> {
+        if offset < self.vouched_end() {
             return Err("it lies in what is known".into());
         }
-        let text_at = reader::member_at(self.source, offset, None)?;
-        if text_at.name != self.next_name() {
+        let (name, text) = reader::beginning_at(self.source, offset)?;
+        if name != self.next_name() {
             return Err("it bears another name".into());
         }
+        let head = checkpoint::read_head(&text)?;
+        self.check_head(&head, offset)?;
+        if hashed.hash_of(offset)?.to_hex().as_str() != head.blake3 {
+            return Err("the bytes before it are not those that it vouches for".into());
+        }
+        Ok(())
+    }
+
+    /// Whether a head, at `offset`, is that of the next checkpoint.
+    fn check_head(&self, head: &Head, offset: u64) -> Result<(), String> {
+        if head.checkpoint != self.marks.len() as u64 + 1
+            || head.length != offset
+            || head.previous != self.previous(self.marks.last())
+        {
+            return Err("it does not follow the checkpoint before".into());
+        }
+        Ok(())
+    }
+
+    /// Whether the checkpoint at `offset`, which begins as the next one does, counts.
+    fn consider(&mut self, offset: u64) -> Result<Mark, String> {
+        let text_at = reader::small_member_at(self.source, offset, TEXT_LIMIT)?;
         let text = text_at.read(self.source, TEXT_LIMIT)?;
         let signers = self.signers.len();
-        let mark = self.weigh(from, text_at, &text, hashed);
+        let mark = self.weigh(text_at, &text);
         if mark.is_err() {
             self.signers.truncate(signers);
         }
         mark
     }
 
-    fn weigh(
-        &mut self,
-        from: u64,
-        text_at: Found,
-        text: &[u8],
-        hashed: &mut Prefix<'a>,
-    ) -> Result<Mark, String> {
+    fn weigh(&mut self, text_at: Found, text: &[u8]) -> Result<Mark, String> {
         let (mut files, mut bytes) = (0, 0u64);
         let (source, folder) = (self.source, self.folder.clone());
-        let head = checkpoint::read_head(text)?;
-        let before = self.marks.last();
-        if head.checkpoint != self.marks.len() as u64 + 1
-            || head.length != text_at.offset
-            || head.previous != self.previous(before)
-        {
-            return Err("it does not follow the checkpoint before".into());
-        }
+        let from = self.vouched_end();
         let mut signers = Vec::new();
         let head = lay_out(source, &folder, from, &text_at, text, &mut |piece| {
             match piece {
@@ -333,10 +355,6 @@ impl<'a> Cut<'a> {
         self.signers[signer]
             .0
             .check(text, &signature.read(source, ARMOUR_LIMIT)?)?;
-        let hash = hashed.hash_of(text_at.offset)?;
-        if hash.to_hex().as_str() != head.blake3 {
-            return Err("the bytes before it are not those that it vouches for".into());
-        }
         Ok(Mark {
             head,
             text: text_at,
@@ -357,6 +375,24 @@ impl<'a> Cut<'a> {
             }
             (None, _) => None,
         }
+    }
+
+    /// Shows every whole member, in the order in which they lie there, as
+    /// [`visit_rest`](Self::visit_rest) does those that nobody vouches for.
+    pub(crate) fn visit_members(
+        &self,
+        see: &mut dyn FnMut(&Found) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.head.iter().try_for_each(&mut *see)?;
+        for (number, mark) in self.marks.iter().enumerate() {
+            self.visit(number, &mut |piece| match piece {
+                Piece::Payload(found, ..) | Piece::Tag(found) => see(found),
+                Piece::Line(..) => Ok(()),
+            })?;
+            see(&mark.text)?;
+            see(&mark.signature)?;
+        }
+        self.visit_rest(see).map(drop)
     }
 
     /// Shows what the checkpoint of that number in [`marks`](Self::marks) vouches for.

@@ -15,20 +15,23 @@ use crate::{
 const STEP_BYTES: usize = 1 << 20;
 /// The longer form of a descriptor.
 const DESCRIPTOR_BYTES: usize = 24;
+const TOO_MUCH: &str = "it is longer than it may be";
 
-/// How many bytes a member takes whose data begins at `data_at`; `None` where it is cut.
+/// How many bytes a member takes whose data begins at `data_at`; `None` where it is cut. It is looked
+/// for in what stands for `most` bytes, and a step more.
 ///
 /// # Errors
-/// Where the source can't be read, or the data is damaged.
+/// Where the source can't be read, the data is damaged, or stands for more.
 pub(crate) fn find_end(
     source: &dyn ReadAt,
     method: Method,
     data_at: u64,
+    most: u64,
 ) -> Result<Option<u64>, String> {
     match method {
-        Method::Store => of_stored(source, data_at),
-        Method::Deflate => of_deflate(source, data_at),
-        Method::Zstd => of_zstd(source, data_at),
+        Method::Store => of_stored(source, data_at, most),
+        Method::Deflate => of_deflate(source, data_at, most),
+        Method::Zstd => of_zstd(source, data_at, most),
     }
 }
 
@@ -38,7 +41,7 @@ fn read(source: &dyn ReadAt, at: u64, buffer: &mut [u8]) -> Result<usize, String
         .map_err(|error| error.to_string())
 }
 
-fn of_stored(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
+fn of_stored(source: &dyn ReadAt, data_at: u64, most: u64) -> Result<Option<u64>, String> {
     let mark = DESCRIPTOR.to_le_bytes();
     let mut crc = crc32fast::Hasher::new();
     let mut window = vec![0; STEP_BYTES + DESCRIPTOR_BYTES];
@@ -70,13 +73,16 @@ fn of_stored(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
         }
         crc.update(&window[hashed..own]);
         done += own as u64;
+        if done > most {
+            return Err(TOO_MUCH.into());
+        }
         if own == 0 || count < window.len() {
             return Ok(None);
         }
     }
 }
 
-fn of_deflate(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
+fn of_deflate(source: &dyn ReadAt, data_at: u64, most: u64) -> Result<Option<u64>, String> {
     use flate2::{Decompress, FlushDecompress, Status};
     let mut inflater = Decompress::new(false);
     let mut taken = vec![0; STEP_BYTES];
@@ -96,6 +102,9 @@ fn of_deflate(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> 
             .decompress(&taken[from..to], &mut made, FlushDecompress::None)
             .map_err(|error| format!("its deflate data is damaged: {error}"))?;
         from += (inflater.total_in() - before.0) as usize;
+        if inflater.total_out() > most {
+            return Err(TOO_MUCH.into());
+        }
         if status == Status::StreamEnd {
             return Ok(Some(inflater.total_in()));
         }
@@ -105,7 +114,7 @@ fn of_deflate(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> 
     }
 }
 
-fn of_zstd(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
+fn of_zstd(source: &dyn ReadAt, data_at: u64, most: u64) -> Result<Option<u64>, String> {
     use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
     let damaged = |error: std::io::Error| format!("its Zstandard data is damaged: {error}");
     let mut decoder = Decoder::new().map_err(damaged)?;
@@ -114,7 +123,7 @@ fn of_zstd(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
         .map_err(damaged)?;
     let mut taken = vec![0; STEP_BYTES];
     let mut made = vec![0; STEP_BYTES];
-    let mut done = 0u64;
+    let (mut done, mut out) = (0u64, 0u64);
     loop {
         let count = read(source, data_at.saturating_add(done), &mut taken)?;
         if count == 0 {
@@ -124,6 +133,10 @@ fn of_zstd(source: &dyn ReadAt, data_at: u64) -> Result<Option<u64>, String> {
         loop {
             let mut output = OutBuffer::around(&mut made[..]);
             let hint = decoder.run(&mut input, &mut output).map_err(damaged)?;
+            out += output.pos() as u64;
+            if out > most {
+                return Err(TOO_MUCH.into());
+            }
             if hint == 0 {
                 // Between two frames: what stands there tells whether another follows.
                 let at = done + input.pos() as u64;

@@ -324,7 +324,7 @@ impl Members<'_> {
 }
 
 /// The longest local header: fixed part, name, Zip64 field.
-const HEADER_BYTES: usize = 30 + 1024;
+pub(crate) const HEADER_BYTES: usize = 30 + 1024;
 
 /// A whole member that was found by its local header; its name is with the bundle's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,6 +346,24 @@ pub(crate) fn member_at(
     at: u64,
     compressed: Option<u64>,
 ) -> Result<Found, String> {
+    find_member(source, at, compressed, u64::MAX)
+}
+
+/// The member whose local header is at `at`, as [`member_at`] finds it, where it stands for no more
+/// than `most` bytes.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn small_member_at(source: &dyn ReadAt, at: u64, most: u64) -> Result<Found, String> {
+    find_member(source, at, None, most)
+}
+
+fn find_member(
+    source: &dyn ReadAt,
+    at: u64,
+    compressed: Option<u64>,
+    most: u64,
+) -> Result<Found, String> {
     let end = at.saturating_add(HEADER_BYTES as u64);
     let header = source
         .read_range(at..end, HEADER_BYTES)
@@ -357,7 +375,7 @@ pub(crate) fn member_at(
     if zip::local_has_descriptor(&header) {
         let compressed = match compressed {
             Some(compressed) => compressed,
-            None => ends::find_end(source, facts.method, data_at)?.ok_or("it is cut")?,
+            None => ends::find_end(source, facts.method, data_at, most)?.ok_or("it is cut")?,
         };
         facts = read_descriptor(source, facts, data_at, compressed)?;
     }
@@ -378,6 +396,19 @@ pub(crate) fn member_at(
         data_at,
         end,
     })
+}
+
+/// The name of the member whose local header is at `at`, and up to 512 bytes of what it begins with:
+/// little is read for it, however much the member stands for.
+pub(crate) fn beginning_at(source: &dyn ReadAt, at: u64) -> Result<(String, Vec<u8>), String> {
+    const TAKEN_BYTES: usize = 4 << 10;
+    const MADE_BYTES: usize = 512;
+    let bytes = source
+        .read_range(at..at.saturating_add(TAKEN_BYTES as u64), TAKEN_BYTES)
+        .map_err(|error| error.to_string())?;
+    let (facts, name, length) = zip::parse_local(&bytes).ok_or("no member's header is there")?;
+    let data = bytes.get(length..).unwrap_or_default();
+    Ok((name.to_owned(), facts.method.begin(data, MADE_BYTES)?))
 }
 
 /// What the header at `at` says of the member's name, whether or not the member is whole.
