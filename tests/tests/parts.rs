@@ -204,6 +204,25 @@ fn refuses(scene: &Scene) {
     assert!(fs::read(scene.part(1)).expect("it bears its last name") == before);
 }
 
+/// All that was collected is there, and still somebody changed the file.
+#[test]
+fn a_salvage_of_altered_ciphertext_says_so() {
+    let scene = Scene::new();
+    ran(scene.collect(&scene.bundle(), &[])).ended(0);
+    let mut bytes = fs::read(scene.bundle()).expect("there");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    fs::write(scene.bundle(), bytes).expect("room");
+    let (bundle, out) = (text(&scene.bundle()), text(&scene.path("saved.scelle.zip")));
+    let words = ["salvage", &bundle, "--in-clear", "--out", &out];
+    let said = scene.read(&words).ended(1).err;
+    assert!(said.contains("the ciphertext was altered"), "{said}");
+    let again = [&words[..], &["--force", "--json"]].concat();
+    let saved = scene.read(&again).ended(1).json();
+    assert_eq!(saved["complete"], true);
+    let altered = saved["altered"].as_str().expect("text");
+    assert!(altered.contains("modification detection code"), "{altered}");
+}
+
 #[test]
 fn a_side_file_that_stayed_behind_keeps_nobody_from_collecting() {
     let scene = Scene::new();

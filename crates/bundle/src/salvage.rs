@@ -42,6 +42,9 @@ pub struct Salvage {
     pub unvouched_files: u64,
     /// Whether only the end was missing: all evidence is there and vouched for.
     pub is_complete: bool,
+    /// Of ciphertext that was not just cut but altered: what is wrong with it. Nothing behind that was
+    /// read.
+    pub altered: Option<String>,
 }
 
 /// Makes a bundle of what a cut one still holds: every member that a checkpoint vouches for, and
@@ -64,7 +67,7 @@ pub fn salvage<W: Output>(
             "it has its end, so nothing was cut off; verify says what it is worth",
         ));
     }
-    save(&cut, out, key, agent, session_packets_sha256)
+    save(&cut, None, out, key, agent, session_packets_sha256)
 }
 
 /// Makes a bundle of what a cut ciphertext still holds, as [`salvage`] does; `archive` is what
@@ -80,15 +83,18 @@ pub fn salvage_message<W: Output>(
     agent: &str,
     session_packets_sha256: Option<String>,
 ) -> Result<(Salvage, W), Error> {
-    if *archive.ending() == Ending::Whole {
-        return salvage(archive, out, key, agent, session_packets_sha256);
-    }
+    let altered = match archive.ending() {
+        Ending::Whole => return salvage(archive, out, key, agent, session_packets_sha256),
+        Ending::Cut => None,
+        Ending::Altered(what) => Some(format!("the ciphertext was altered: {what}")),
+    };
     let cut = Cut::survey(archive)?;
-    save(&cut, out, key, agent, session_packets_sha256)
+    save(&cut, altered, out, key, agent, session_packets_sha256)
 }
 
 fn save<W: Output>(
     cut: &Cut<'_>,
+    altered: Option<String>,
     out: W,
     key: SealKey,
     agent: &str,
@@ -113,6 +119,7 @@ fn save<W: Output>(
     let mut salvager = Salvager {
         writer: BundleWriter::begin(out, options)?,
         cut,
+        altered,
         failed: None,
         unvouched: 0,
     };
@@ -120,7 +127,8 @@ fn save<W: Output>(
     salvager.take_vouched()?;
     let (vouched_files, _) = cut.vouched();
     let name = cut.collection.name.clone();
-    let detail = format!("by {agent}");
+    let why = salvager.altered.as_ref().map(|why| format!("; {why}"));
+    let detail = format!("by {agent}{}", why.unwrap_or_default());
     salvager.writer.act(&Act {
         action: "salvage",
         subject: &name,
@@ -129,8 +137,14 @@ fn save<W: Output>(
     });
     if !is_complete {
         salvager.take_rest()?;
+    } else if let Some(why) = &salvager.altered {
+        salvager.writer.warn(&CollectionLoss {
+            path: None,
+            range: None,
+            cause: format!("{why}; all that was collected is vouched for all the same"),
+        })?;
     }
-    let unvouched_files = salvager.unvouched;
+    let (unvouched_files, altered) = (salvager.unvouched, salvager.altered);
     let (sealed, out) = salvager.writer.finish()?;
     Ok((
         Salvage {
@@ -139,6 +153,7 @@ fn save<W: Output>(
             vouched_files,
             unvouched_files,
             is_complete,
+            altered,
         },
         out,
     ))
@@ -147,6 +162,8 @@ fn save<W: Output>(
 struct Salvager<'a, W> {
     writer: BundleWriter<W>,
     cut: &'a Cut<'a>,
+    /// What is wrong with the ciphertext, where it was not just cut.
+    altered: Option<String>,
     /// What went wrong inside a visit.
     failed: Option<Error>,
     unvouched: u64,
@@ -234,10 +251,14 @@ impl<W: Output> Salvager<'_, W> {
             Some((number, _)) => format!("checkpoint {number}, at {from} bytes"),
             None => "the beginning: there is no checkpoint".to_owned(),
         };
+        let why = match &self.altered {
+            Some(altered) => altered.as_str(),
+            None => "the collection was cut off",
+        };
         self.cut_off(
             None,
             format!(
-                "the collection was cut off: of what the plan asked for behind {behind}, there is \
+                "{why}: of what the plan asked for behind {behind}, there is \
                  nothing but the members that are marked"
             ),
         )

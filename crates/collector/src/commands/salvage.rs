@@ -18,7 +18,7 @@ Examples:
     --recipient cert.asc --fingerprint 0123…             an encrypted one, to be encrypted again
 
 The cut bundle is only read, and an encrypted one becomes nothing in clear but by --in-clear. If the source is still at hand, `collect --resume` goes on instead.
-Exit status: 0 all that was collected is there; 1 saved, with losses; 2 not done.")]
+Exit status: 0 all that was collected is there; 1 saved, with losses, or out of ciphertext that was altered; 2 not done.")]
 pub struct Args {
     /// The bundle that was cut off
     cut: PathBuf,
@@ -56,6 +56,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let saved = terminal.watch(&progress, || {
         scelle::salvage(&args.cut, &args.out, order, &progress)
     })?;
+    let exit = Exit::with_losses(!saved.is_complete || saved.altered.is_some());
     if terminal.json {
         terminal.object(&json!({
             "bundle": args.out,
@@ -66,8 +67,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             "vouched_files": saved.vouched_files,
             "unvouched_files": saved.unvouched_files,
             "complete": saved.is_complete,
+            "altered": saved.altered,
         }))?;
-        return Ok(Exit::with_losses(!saved.is_complete));
+        return Ok(exit);
     }
     let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
     terminal.line(format!("{}{}", head("Bundle"), args.out.display()))?;
@@ -79,10 +81,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     ))?;
     terminal.line(format!("{}{}", head("Label"), plain(&saved.sealed.tlp)))?;
     terminal.line(format!("{}{}", head("Root"), grouped(&saved.sealed.root)))?;
-    if saved.is_complete {
-        terminal.note("all that was collected is there: only the end was missing");
-    } else {
-        terminal.warn("what the plan asked for behind the cut is missing; the ledger says cut-off");
+    if let Some(altered) = &saved.altered {
+        terminal.warn(format!(
+            "{}: somebody or something changed it since it was written",
+            plain(altered)
+        ));
     }
-    Ok(Exit::with_losses(!saved.is_complete))
+    match (saved.is_complete, &saved.altered) {
+        (true, None) => terminal.note("all that was collected is there: only the end was missing"),
+        (true, Some(_)) => terminal.note("all that was collected is there, and vouched for"),
+        (false, _) => {
+            terminal.warn("what the plan asked for behind that is missing; the ledger says cut-off")
+        }
+    }
+    Ok(exit)
 }
