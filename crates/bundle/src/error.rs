@@ -49,6 +49,9 @@ pub enum Error {
     /// It is encrypted, and no key was given.
     #[error("it is encrypted: a recipient's key is needed (--key FILE, or --key-agent)")]
     Encrypted,
+    /// It is encrypted, and was cut off before there was anything to decrypt.
+    #[error("it was cut off before anything was collected, so there is nothing in it")]
+    Begun,
     /// A bundle's name would not be one plain folder.
     #[error("{0:?} can't name a bundle: use letters, digits, '-', '_' and '.', 100 at most")]
     Name(String),

@@ -6,6 +6,7 @@
 
 mod archive;
 mod armour;
+mod begun;
 mod checkpoint;
 mod codec;
 mod crypt;
@@ -42,6 +43,7 @@ mod verify;
 mod writer;
 mod zip;
 
+pub use begun::is_cut_at_its_head;
 pub use codec::Compression;
 pub use crypt::{Ciphertext, DecryptKey, Decrypted, Encrypted, Ending, Recipient, SessionKey};
 pub use custody::{Custody, CustodyAction, CustodyLine, CustodyOptions, CustodyProblem, Deed};
@@ -67,6 +69,6 @@ pub use text::{grouped, written_hash};
 pub use trust::Terms;
 pub use verify::{
     CheckedProof, Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify,
-    verify_bag, verify_encrypted, verify_parts,
+    verify_bag, verify_begun, verify_encrypted, verify_parts,
 };
 pub use writer::{BundleWriter, Options};

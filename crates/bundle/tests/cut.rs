@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::io::Cursor;
+use std::{
+    io::Cursor,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use common::{
     Content, Item, item, noise, options,
@@ -13,10 +16,10 @@ use common::{
 use rayon::prelude::*;
 use scelle_bundle::{
     Bundle, BundleWriter, Compression, Cut, Options, Source, Verdict, Verification, VerifyOptions,
-    salvage, verify,
+    is_cut_at_its_head, salvage, verify,
 };
 use scelle_event::EvidencePath;
-use scelle_formats::Bytes;
+use scelle_formats::{Bytes, ReadAt, ReadError};
 
 /// Bytes between two cuts: all of them would take minutes, and these take seconds.
 const STEP: usize = 97;
@@ -57,11 +60,13 @@ fn cut_anywhere_it_is_salvaged() {
                 .rev()
                 .find(|(end, _)| *end <= at as u64)
                 .map_or(0, |(_, files)| *files);
-            let is_known = matches!(answer.verdict, Verdict::Unfinished | Verdict::Broken);
-            assert!(is_known, "cut at {at}: {:?}", answer.verdict);
-            if answer.verdict == Verdict::Unfinished {
-                assert_eq!(answer.files, due, "vouched for, cut at {at}");
-            }
+            assert_eq!(
+                answer.verdict,
+                Verdict::Unfinished,
+                "cut at {at}: {:?}",
+                answer.problems
+            );
+            assert_eq!(answer.files, due, "vouched for, cut at {at}");
             let result = salvage(&Bytes(cut), Vec::new(), common::key(), "test", None);
             let Ok((salvaged, out)) = result else {
                 assert_eq!(due, 0, "cut at {at}: {:?}", result.err());
@@ -95,6 +100,60 @@ fn cut_anywhere_it_is_salvaged() {
             );
             Bundle::open(std::sync::Arc::new(Bytes(out))).expect("it can be read");
         });
+    }
+}
+
+/// What a power cut leaves of an archive: its length, and zeros where it was not on the device yet.
+#[test]
+fn with_zeros_behind_the_cut_it_is_unfinished_too() {
+    let (_, archive) = write_with(near(options("cut")), &evidence());
+    let logged = logged(&archive);
+    places(&archive, 0).into_par_iter().for_each(|at| {
+        for length in [archive.len(), (at + 17).min(archive.len())] {
+            if length - at < 16 {
+                // A bit that was turned may leave as many.
+                continue;
+            }
+            let mut zeroed = archive[..length].to_vec();
+            zeroed[at..].fill(0);
+            let answer = ask(&zeroed);
+            assert_eq!(
+                answer.verdict,
+                Verdict::Unfinished,
+                "zeros from {at} to {length}: {:?}",
+                answer.problems
+            );
+            let due = logged.iter().rev().find(|(end, _)| *end <= at as u64);
+            assert!(answer.files >= due.map_or(0, |(_, files)| *files));
+        }
+    });
+    // Behind its end nothing stands, and nothing else where its end was to be.
+    let mut longer = archive.clone();
+    longer.extend([0; 100]);
+    assert_eq!(ask(&longer).verdict, Verdict::Broken);
+    let mut other = archive[..archive.len() - 30].to_vec();
+    *other.last_mut().expect("bytes") ^= 1;
+    assert_eq!(ask(&other).verdict, Verdict::Broken);
+}
+
+#[test]
+fn what_is_no_bundle_is_no_cut_one() {
+    let (_, archive) = write_with(near(options("cut")), &evidence());
+    for at in [0, 5, 31, 40] {
+        let mut other = archive[..300].to_vec();
+        other[at] ^= 1;
+        assert!(!is_cut_at_its_head(&Bytes(other)).expect("memory"), "{at}");
+    }
+    let whole = (0..archive.len()).find(|at| Cut::survey(&Bytes(&archive[..*at])).is_ok());
+    for at in 0..whole.expect("its head is whole at some place") {
+        let cut = Bytes(&archive[..at]);
+        assert!(is_cut_at_its_head(&cut).expect("memory"), "{at}");
+    }
+    for other in [&b"something else"[..], b"PK\x03\x04", b"\x01"] {
+        assert_eq!(
+            is_cut_at_its_head(&Bytes(other)).expect("memory"),
+            other.starts_with(b"PK")
+        );
     }
 }
 
@@ -230,6 +289,73 @@ fn evidence_that_imitates_a_bundle_misleads_nobody() {
         assert_eq!(ask(&out).verdict, Verdict::Unfinished);
         assert!(salvaged.vouched_files <= 2);
     }
+}
+
+/// Bytes that count how many of them are read.
+struct Counted {
+    bytes: Vec<u8>,
+    read: AtomicU64,
+}
+
+impl ReadAt for Counted {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let count = Bytes(&self.bytes).read_at(offset, buf)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Texts that begin as the next checkpoint must, and lead, all of them, to what stands for GiBs.
+#[test]
+fn many_false_checkpoints_cost_little() {
+    const FALSE: usize = 100;
+    let (_, archive) = write_with(near(options("cut")), &evidence());
+    let begin = (0..archive.len())
+        .find(|at| Cut::survey(&Bytes(&archive[..*at])).is_ok())
+        .expect("its head is whole at some place");
+    let mut bytes = archive[..begin].to_vec();
+    let name = b"cut/records/checkpoints/000001.json";
+    let (header_bytes, line_bytes) = (30 + name.len() + 5, 200);
+    let all = begin + FALSE * (header_bytes + line_bytes);
+    for _ in 0..FALSE {
+        let at = bytes.len();
+        let blake3 = blake3::hash(&bytes).to_hex();
+        let line = format!(
+            "{{\"checkpoint\":1,\"previous\":null,\"length\":{at},\"blake3\":\"{blake3}\",\"last\":false,\n"
+        );
+        bytes.extend_from_slice(b"PK\x03\x04\x14\0\x08\x08\x08\0\0\0\x21\0");
+        bytes.extend_from_slice(&[0; 12]);
+        bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(name);
+        // A block that is stored, up to where all of them go on together.
+        let stored = (all - bytes.len() - 5) as u16;
+        bytes.push(0);
+        bytes.extend_from_slice(&stored.to_le_bytes());
+        bytes.extend_from_slice(&(!stored).to_le_bytes());
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.resize(at + header_bytes + line_bytes, b' ');
+    }
+    let mut deflater = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut unit = Vec::with_capacity(1 << 20);
+    deflater
+        .compress_vec(&vec![0; 8 << 20], &mut unit, flate2::FlushCompress::Full)
+        .expect("room");
+    for _ in 0..500 {
+        bytes.extend_from_slice(&unit);
+    }
+    let length = bytes.len() as u64;
+    let source = Counted {
+        bytes,
+        read: AtomicU64::new(0),
+    };
+    let cut = Cut::survey(&source).expect("its head is there");
+    assert_eq!(cut.checkpoint(), None);
+    let read = source.read.load(Ordering::Relaxed);
+    assert!(read < 10 * length, "{read} bytes of {length} were read");
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

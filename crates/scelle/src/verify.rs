@@ -105,9 +105,14 @@ pub fn verify_with_key(
         if path.is_dir() {
             return scelle_bundle::verify_bag(path, options);
         }
-        if let Some(ciphertext) = ciphertext(path)? {
-            let key = needed(key)?.session_key(&ciphertext)?;
-            return scelle_bundle::verify_encrypted(&ciphertext, &key, options);
+        match ciphertext(path) {
+            Err(scelle_bundle::Error::Begun) => return Ok(scelle_bundle::verify_begun()),
+            Ok(None) => {}
+            Ok(Some(ciphertext)) => {
+                let key = needed(key)?.session_key(&ciphertext)?;
+                return scelle_bundle::verify_encrypted(&ciphertext, &key, options);
+            }
+            Err(error) => return Err(error),
         }
         let source = FileSource::open(path).map_err(|error| ReadError::io(0, error))?;
         scelle_bundle::verify(&source, options)

@@ -216,6 +216,14 @@ impl Deframer {
         matches!(self.state, State::Done)
     }
 
+    /// Bytes that the piece under way still lacks.
+    pub(super) fn missing(&self) -> u64 {
+        match self.state {
+            State::Piece { left, .. } => left,
+            _ => 0,
+        }
+    }
+
     /// Bytes of the body that came so far.
     pub(super) fn body(&self) -> u64 {
         match self.state {

@@ -1,7 +1,7 @@
 //! The first pass over ciphertext: is it whole and unaltered, and where does what lie?
 
 use rayon::join;
-use scelle_formats::{ReadAt, ReadAtExt as _};
+use scelle_formats::{ReadAt, ReadAtExt as _, Window};
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
@@ -13,6 +13,7 @@ use super::{
     message::literal_at,
     reader::{Ending, Keyed},
 };
+use crate::begun::{LEAST_ZEROS, written_end};
 
 /// Bytes of ciphertext that are read at once.
 const STEP_BYTES: usize = 1 << 20;
@@ -30,10 +31,34 @@ pub(super) struct Found {
     pub(super) signature: Vec<u8>,
     pub(super) hasher: Sha256,
     pub(super) ending: Ending,
+    /// Bytes that the last piece of ciphertext lacks.
+    missing: u64,
 }
 
 /// Goes over the data whose first length stands at `at`.
+///
+/// Where a power cut took what was never put on the device, zeros may stand in its place. Ciphertext
+/// holds none in such a row, so it is taken as cut where they begin.
 pub(super) fn run(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
+    let found = go(source, at, keyed);
+    // What can't be read is no row of zeros.
+    if found.ending != Ending::Whole
+        && let Ok(end) = written_end(source)
+        && end < source.len()
+    {
+        let mut cut = go(&Window::new(source, 0..end), at, keyed);
+        // What was put on the device may itself end in a zero or two: there a piece ends.
+        if (1..LEAST_ZEROS).contains(&cut.missing) {
+            cut = go(&Window::new(source, 0..end + cut.missing), at, keyed);
+        }
+        if cut.ending == Ending::Cut {
+            return cut;
+        }
+    }
+    found
+}
+
+fn go(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
     let mut pass = Pass {
         outer: Deframer::new(at),
         body: Vec::new(),
@@ -43,6 +68,7 @@ pub(super) fn run(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
     let ending = pass.go(source, at, keyed);
     let Pass { outer, plain, .. } = pass;
     let (outer_body, inner_body) = (outer.body(), plain.literal.body());
+    let missing = outer.missing();
     let mut found = Found {
         outer: outer.index,
         inner: plain.literal.index,
@@ -54,6 +80,7 @@ pub(super) fn run(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
         signature: plain.behind,
         hasher: plain.hasher,
         ending,
+        missing,
     };
     found.outer.cut(outer_body);
     found.inner.cut(inner_body);

@@ -55,7 +55,7 @@ impl Ciphertext {
             match split_packet(rest) {
                 Some((body, next)) if matches!(body.first(), Some(3 | 6)) => rest = next,
                 Some(_) => return false,
-                None => break,
+                None => return is_packet_cut(rest),
             }
         }
         let next = [SESSION_KEY_TAG, ENCRYPTED_TAG];
@@ -65,7 +65,8 @@ impl Ciphertext {
     /// Reads what stands before the encrypted data.
     ///
     /// # Errors
-    /// [`Error::Format`] where it is no encrypted bundle, [`Error::Read`] where it can't be read.
+    /// [`Error::Format`] where it is no encrypted bundle, [`Error::Begun`] where it was cut off before
+    /// there was anything to decrypt, [`Error::Read`] where it can't be read.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self, Error> {
         const NO_BUNDLE: &str = "it is not encrypted as bundles are";
         let (mut packets, mut session_packets) = (Vec::new(), Vec::new());
@@ -74,6 +75,10 @@ impl Ciphertext {
             let bytes = source.read_range(at..u64::MAX, SESSION_PACKET_LIMIT)?;
             if bytes.first() == Some(&ENCRYPTED_TAG) {
                 break bytes;
+            }
+            let is_all = at + bytes.len() as u64 == source.len();
+            if is_all && is_packet_cut(&bytes) {
+                return Err(Error::Begun);
             }
             let Some((body, rest)) =
                 split_packet(&bytes).filter(|_| bytes.first() == Some(&SESSION_KEY_TAG))
@@ -101,7 +106,10 @@ impl Ciphertext {
         let mut body = Vec::new();
         let framed = Deframer::new(0).push(&head[1..], &mut body);
         framed.map_err(|what| Error::format(format!("its packet: {what}")))?;
+        let is_all = at + head.len() as u64 == source.len();
         let head = match body[..] {
+            [] if is_all => return Err(Error::Begun),
+            [2, ..] if is_all && body.len() < V2_HEAD_BYTES => return Err(Error::Begun),
             [1, ..] => 1,
             [2, AES128 | AES256, OCB, CHUNK_OCTET, ..] => V2_HEAD_BYTES,
             _ => return Err(Error::format(NO_BUNDLE)),
@@ -159,9 +167,10 @@ impl Ciphertext {
                 "the ciphertext is cut: nothing authenticates what is there; salvage saves what it \
                  holds, and with the parts that go on from it, beside it, it is read as one",
             )),
-            Ending::Altered(what) => {
-                Err(Error::format(format!("the ciphertext was altered: {what}")))
-            }
+            Ending::Altered(what) => Err(Error::format(format!(
+                "the ciphertext was altered: {what}; salvage saves what its checkpoints vouch for \
+                 before that"
+            ))),
         }
     }
 
@@ -181,6 +190,7 @@ impl Ciphertext {
             signature,
             hasher,
             ending,
+            ..
         } = pass::run(&*self.source, self.data_at, &keyed);
         let len = inner.body.saturating_sub(LITERAL_HEAD.len() as u64);
         Ok(Decrypted {
@@ -199,6 +209,17 @@ impl Ciphertext {
             data_at: self.data_at,
         })
     }
+}
+
+/// Whether there is but the beginning of a session-key packet, or nothing.
+fn is_packet_cut(bytes: &[u8]) -> bool {
+    let version = match bytes {
+        [] | [SESSION_KEY_TAG] => return true,
+        [SESSION_KEY_TAG, 0..192, version @ ..] => version,
+        [SESSION_KEY_TAG, 192..224, rest @ ..] => rest.get(1..).unwrap_or_default(),
+        _ => return false,
+    };
+    split_packet(bytes).is_none() && matches!(version.first(), None | Some(3 | 6))
 }
 
 /// The first packet's body, and what follows it.

@@ -30,7 +30,8 @@ pub(super) fn check(
             verification.problems.push(Problem {
                 member: None,
                 what: format!(
-                    "{ALTERED}: {what}; nothing in it was looked at: take another copy of the file"
+                    "{ALTERED}: {what}; nothing in it was looked at: take another copy of the file, or, \
+                     where there is none, salvage what its checkpoints vouch for before that"
                 ),
             });
             return Ok(verification);
@@ -47,6 +48,17 @@ pub(super) fn check(
         verification.verdict = Verdict::Unfinished;
     }
     Ok(verification)
+}
+
+/// The answer about ciphertext that was cut off before there was anything to decrypt.
+pub(super) fn begun() -> Verification {
+    let mut verification = Verification::new(Scope::Archive);
+    verification.verdict = Verdict::Unfinished;
+    verification.problems.push(Problem {
+        member: None,
+        what: format!("{}; go on with collect --resume", Error::Begun),
+    });
+    verification
 }
 
 /// Compares the message around an archive with what the archive says of it.

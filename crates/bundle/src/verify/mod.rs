@@ -251,6 +251,12 @@ pub fn verify_encrypted(
     asked.answer(envelope::check(ciphertext, key, options, &asked)?)
 }
 
+/// The answer about what [`Ciphertext::open`] calls [`Error::Begun`]: it is unfinished, and no key is
+/// needed to say so.
+pub fn verify_begun() -> Verification {
+    envelope::begun()
+}
+
 /// Checks the parts of a collection that was cut off and gone on with, in whatever order: each,
 /// that they go on from each other, and that none is missing.
 ///

@@ -1,13 +1,23 @@
 //! A bundle that lacks its end: what it still holds, and what of it is vouched for.
 
-use scelle_formats::ReadAt;
+use scelle_formats::{ReadAt, ReadAtExt as _, Window};
 
 use super::{Problem, Signer, Verdict, Verification, VerifyOptions};
-use crate::{Cut, reader};
+use crate::{
+    Cut,
+    begun::{is_cut_at_its_head, is_cut_member, written_end},
+    codec::Method,
+    reader,
+    zip::Directory,
+};
+
+/// Bytes of a central directory that are compared at a time.
+const STEP_BYTES: usize = 64 << 10;
 
 /// Answers for an archive without a sound end: `what` is wrong with the end.
 ///
-/// Where it begins as a bundle and stops before its seal, it is unfinished; else it is broken.
+/// Where it begins as a bundle and stops somewhere, it is unfinished; where it goes on as no bundle
+/// does, it is broken.
 pub(super) fn check(
     source: &dyn ReadAt,
     what: String,
@@ -17,6 +27,11 @@ pub(super) fn check(
     let mut problems = vec![what];
     verification.verdict = match Cut::survey(source) {
         Ok(cut) => tell(&cut, &mut problems, &mut verification),
+        Err(_) if is_cut_at_its_head(source).is_ok_and(|is_cut| is_cut) => {
+            problems.push("the collection was cut off before anything was collected".into());
+            problems.push("go on with collect --resume".into());
+            Verdict::Unfinished
+        }
         Err(error) => {
             problems.push(error.to_string());
             problems.push("no checkpoint vouches for any of it".into());
@@ -45,11 +60,13 @@ pub(super) fn check(
 
 /// Says what is there; gives the verdict.
 fn tell(cut: &Cut<'_>, problems: &mut Vec<String>, verification: &mut Verification) -> Verdict {
-    let (mut files, mut is_sealed) = (0u64, false);
+    let (mut files, mut seal) = (0u64, None);
     let rest = cut.visit_rest(&mut |found| {
         let name = &found.name[cut.folder.len()..];
         files += u64::from(name.starts_with("data/"));
-        is_sealed |= name.starts_with("signatures/");
+        if name.starts_with("signatures/") {
+            seal = Some(found.name.clone());
+        }
         Ok(())
     });
     verification.tlp = Some(cut.collection.tlp.clone());
@@ -60,12 +77,20 @@ fn tell(cut: &Cut<'_>, problems: &mut Vec<String>, verification: &mut Verificati
             user_id: certificate.user_id(),
         });
     }
-    if is_sealed {
-        problems.push("its seal is there, and what follows is not as written".into());
-        return Verdict::Broken;
+    match (seal, &rest) {
+        (None, _) => problems.push(
+            "the collection was cut off: the tag manifest and its signature are missing".into(),
+        ),
+        (Some(seal), Ok((at, ..))) if is_end_cut(cut, *at, &seal).is_ok_and(|is_cut| is_cut) => {
+            problems.push(
+                "the collection was cut off behind its seal: the archive's end is missing".into(),
+            );
+        }
+        (Some(_), _) => {
+            problems.push("its seal is there, and what follows is not as written".into());
+            return Verdict::Broken;
+        }
     }
-    problems
-        .push("the collection was cut off: the tag manifest and its signature are missing".into());
     problems.push(match cut.marks.last() {
         Some(mark) => format!(
             "checkpoint {} vouches for the first {} bytes and the {} payload files in them, by the \
@@ -91,4 +116,48 @@ fn tell(cut: &Cut<'_>, problems: &mut Vec<String>, verification: &mut Verificati
     }
     problems.push("salvage it, or go on with collect --resume".into());
     Verdict::Unfinished
+}
+
+/// Whether what follows the seal, a member of that name, is what is written there, as far as it goes:
+/// the answer of a time-stamping service, the central directory. Zeros may stand behind it.
+fn is_end_cut(cut: &Cut<'_>, at: u64, seal: &str) -> Result<bool, String> {
+    let source = cut.source;
+    let end = written_end(source).map_err(|error| error.to_string())?;
+    let end = end.max(at);
+    if let Some(signature) = seal.strip_suffix(".asc") {
+        let (written, name) = (Window::new(source, 0..end), format!("{signature}.tsr"));
+        let is_stamp = is_cut_member(&written, at, &name, Method::Store);
+        if is_stamp.map_err(|error| error.to_string())? {
+            return Ok(true);
+        }
+    }
+    let (mut compared, mut is_same) = (at, true);
+    let mut compare = |bytes: &mut Vec<u8>| -> Result<(), String> {
+        let there = source
+            .read_range(compared.min(end)..end, bytes.len())
+            .map_err(|error| error.to_string())?;
+        is_same &= bytes.starts_with(&there);
+        compared += bytes.len() as u64;
+        bytes.clear();
+        Ok(())
+    };
+    let (mut bytes, mut members, mut directory) = (Vec::new(), 0, 0);
+    cut.visit_members(&mut |found| {
+        let before = bytes.len();
+        found.facts.central(&found.name, found.offset, &mut bytes);
+        members += 1;
+        directory += (bytes.len() - before) as u64;
+        if bytes.len() >= STEP_BYTES {
+            compare(&mut bytes)?;
+        }
+        Ok(())
+    })?;
+    Directory {
+        members,
+        offset: at,
+        bytes: directory,
+    }
+    .end(&mut bytes);
+    compare(&mut bytes)?;
+    Ok(is_same && source.len() <= compared)
 }
