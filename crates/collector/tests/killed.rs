@@ -4,14 +4,19 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Stdio, thread};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
 
 use scelle::{
     SalvageOrder, Verdict, Verification, VerifyOptions, bundle::Cut, engine::Progress,
     evidence::FileSource,
 };
 use scelle_testkit::MountedMemory;
-use support::{Random, Scene, partial};
+use support::{Random, Scene, beside, partial};
 
 /// SIGKILLs that are survived; as many more strike collections that go on.
 const KILLS: u64 = 200;
@@ -65,12 +70,9 @@ fn kills_lose_nothing_that_was_logged() {
         // Killed between the last byte and the name, it is sealed.
         let is_whole = matches!(answer.verdict, Verdict::SignerUnknown);
         assert!(
-            is_whole || matches!(answer.verdict, Verdict::Unfinished | Verdict::Broken),
+            is_whole || answer.verdict == Verdict::Unfinished && answer.files == files,
             "{answer:?}"
         );
-        if answer.verdict == Verdict::Unfinished {
-            assert_eq!(answer.files, files);
-        }
         if kills % 2 == 0 && files > 0 && !is_whole {
             let out = bundle.with_file_name("saved.zip");
             let saved = scelle::salvage(
@@ -109,6 +111,115 @@ fn kills_lose_nothing_that_was_logged() {
             assert!(!left.exists(), "the side file is gone");
         }
         fs::remove_dir_all(bundle.parent().expect("a folder")).expect("it is ours");
+    }
+}
+
+/// Something that was logged, and what it lies in.
+fn cut_short(scene: &Scene, bundle: &Path) -> (Vec<u8>, u64) {
+    let mut random = Random(0xF1);
+    let side = beside(bundle, ".resume");
+    for _ in 0..1_000 {
+        if scene.kill(bundle, false, &mut random) && side.exists() {
+            let files = logged(bundle);
+            return (fs::read(partial(bundle)).expect("it is there"), files);
+        }
+        for path in [bundle, &partial(bundle), &side] {
+            // Most of them are not there.
+            drop(fs::remove_file(path));
+        }
+    }
+    panic!("it ends before anything is logged");
+}
+
+#[test]
+fn what_may_hold_something_is_not_begun_again() {
+    let scene = Scene::new(FILES, None);
+    let bundle = scene.bundle("damaged");
+    let (sound, files) = cut_short(&scene, &bundle);
+    let side = beside(&bundle, ".resume");
+    let state = fs::read(&side).expect("it is there");
+    let refused = |bytes: &[u8], why: &str| {
+        fs::write(partial(&bundle), bytes).expect("room");
+        let said = scene.command(&bundle, true).stderr(Stdio::piped()).output();
+        let said = said.expect("it runs");
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(2), "{text}");
+        assert!(text.contains(why), "{text}");
+        assert!(
+            fs::read(partial(&bundle)).expect("there") == bytes,
+            "it is as it was"
+        );
+    };
+    let with = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    // In its head; behind it, before what the first checkpoint vouches for; and less than was logged.
+    refused(&with(40), "was logged");
+    refused(&with(5_000), "was logged");
+    refused(&sound[..5_000], "was logged");
+    refused(&sound[..100], "was logged");
+    fs::write(&side, b"no JSON").expect("room");
+    refused(&sound[..100], "resume");
+    fs::remove_file(&side).expect("there");
+    refused(&with(40), "left as it is");
+    refused(b"of somebody else", "left as it is");
+    // What is sound is gone on with, and what was hardly begun is begun again.
+    for bytes in [&sound[..], &sound[..100], b"", &[0_u8; 5_000]] {
+        fs::write(partial(&bundle), bytes).expect("room");
+        if bytes.len() == sound.len() {
+            fs::write(&side, &state).expect("room");
+            assert_eq!(logged(&bundle), files);
+        }
+        let status = scene.begin(&bundle, true).wait().expect("it runs");
+        assert_eq!(status.code(), Some(0), "{} bytes", bytes.len());
+        assert_eq!(ask(&bundle).payload.as_ref(), Some(&scene.payload));
+        fs::remove_file(&bundle).expect("there");
+    }
+}
+
+/// Each name is put on the device before anything rests on it.
+#[test]
+fn names_are_put_on_the_device() {
+    if !scelle_testkit::has_tool("strace", "what is put on the device") {
+        return;
+    }
+    let scene = Scene::new(50, None);
+    let bundle = scene.bundle("named");
+    let log = scene.folder.path().join("trace.log");
+    let command = scene.command(&bundle, false);
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-y", "-e"])
+        .arg("trace=fsync,rename,renameat,renameat2,unlink,unlinkat")
+        .arg("-o")
+        .arg(&log)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdout(Stdio::null())
+        .status();
+    assert_eq!(status.expect("it runs").code(), Some(0));
+    let log = fs::read_to_string(&log).expect("a trace");
+    let folder = bundle
+        .parent()
+        .expect("a folder")
+        .canonicalize()
+        .expect("there");
+    let synced = format!("<{}>", folder.display());
+    let is_synced = |line: &str| line.contains("fsync(") && line.contains(&synced);
+    let lines: Vec<&str> = log.lines().collect();
+    let first = lines.iter().position(|line| line.contains("rename"));
+    let begun = &lines[..first.expect("it is named")];
+    assert!(begun.iter().any(|line| is_synced(line)), "{log}");
+    let renamed = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.contains("rename"));
+    for (at, line) in renamed {
+        let next = lines[at + 1..]
+            .iter()
+            .find(|line| !line.contains("resumed"));
+        assert!(next.is_some_and(|line| is_synced(line)), "{line}: {log}");
     }
 }
 

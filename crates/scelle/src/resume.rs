@@ -1,8 +1,11 @@
 //! Going on with a collection that was cut off.
 
-use std::path::Path;
+use std::{io, path::Path};
 
-use scelle_bundle::{BundleWriter, Cut, Error, PartialFile, Sealed, Verdict, VerifyOptions};
+use scelle_bundle::{
+    BundleWriter, Cut, Error, Logged, PartialFile, Sealed, Verdict, VerifyOptions,
+    is_cut_at_its_head,
+};
 use scelle_engine::{Plan, Progress};
 use scelle_evidence::FileSource;
 
@@ -50,10 +53,15 @@ pub fn resume(
     progress.begin("reading what is there", 0, 0);
     let written = FileSource::open(&partial).map_err(|error| cause(error.to_string()))?;
     let side = SideFile::new(path, plan, &order);
+    let logged = logged(&side);
     let cut = match Cut::survey(&written) {
         Ok(cut) => cut,
-        Err(_) => {
-            // Not even its head is whole: nothing is lost by beginning again.
+        Err(error) => {
+            // Nothing is lost by beginning again only where there was nothing yet.
+            let is_cut = is_cut_at_its_head(&written).map_err(|error| cause(error.to_string()))?;
+            if !is_cut || logged != Ok(None) {
+                return Err(cause(unread(&error, logged)));
+            }
             file.keep(0).map_err(|error| failed(Error::Write(error)))?;
             let options = collect::options(source, plan, order, Some(side.clone()))?;
             let result = BundleWriter::create(file, options)
@@ -68,6 +76,11 @@ pub fn resume(
              options again, or salvage it"
                 .into(),
         ));
+    }
+    if let Ok(Some(logged)) = &logged
+        && is_missing(logged, &cut)
+    {
+        return Err(cause(missing(logged, &cut, &side)));
     }
     if was.name != order.name || was.tlp != order.tlp.name() {
         return Err(cause(format!(
@@ -105,6 +118,53 @@ pub fn resume(
     let result = BundleWriter::resume(&cut, file, options)
         .and_then(|writer| collect::fill(source, plan, writer, known, progress));
     finish(result, &side).map_err(failed)
+}
+
+/// What the side file says was logged; of one that is not there, nothing.
+fn logged(side: &SideFile) -> Result<Option<Logged>, String> {
+    match side.read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", side.path().display())),
+        Ok(state) => state.logged(),
+    }
+}
+
+/// Whether the checkpoint that was logged last is not among those that are there.
+fn is_missing(logged: &Logged, cut: &Cut<'_>) -> bool {
+    match cut.checkpoint() {
+        Some((number, _)) if number > logged.checkpoint => false,
+        Some((number, hash)) => number < logged.checkpoint || hash != logged.blake3,
+        None => true,
+    }
+}
+
+/// Why a file is not gone on with that can't be read as a bundle that was cut off.
+fn unread(error: &Error, logged: Result<Option<Logged>, String>) -> String {
+    let was = match logged {
+        Ok(Some(logged)) => format!("; checkpoint {} of it was logged", logged.checkpoint),
+        Ok(None) => String::new(),
+        Err(what) => format!("; {what}"),
+    };
+    format!(
+        "what is there can't be gone on with: {error}{was}. It was left as it is, since it may hold \
+         what was collected: look at it with verify, or collect again under another name"
+    )
+}
+
+/// Why a file is not gone on with that lacks what was logged.
+fn missing(logged: &Logged, cut: &Cut<'_>, side: &SideFile) -> String {
+    let there = match cut.checkpoint() {
+        Some((number, _)) => format!("what is there is sound up to checkpoint {number}"),
+        None => "no checkpoint of what is there is sound".to_owned(),
+    };
+    format!(
+        "checkpoint {} was logged, and {there}, at {} bytes: behind that it was damaged. It was left \
+         as it is, since going on cuts it there: salvage it first, or keep a copy; to go on all the \
+         same, remove {}",
+        logged.checkpoint,
+        cut.kept_bytes(),
+        side.path().display()
+    )
 }
 
 fn finish(
