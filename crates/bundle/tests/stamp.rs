@@ -243,9 +243,9 @@ fn a_time_stamp_has_one_form() {
     }
     // Whichever a service answers with, what is kept is in the one form.
     for at in 0..2 {
-        let (service, certificate) = (TimeService::at(&path), certificate.clone());
+        let (service, own) = (TimeService::at(&path), certificate.clone());
         let (said, archive) = stamped(None, move |query| {
-            Ok(other_forms(&service.answer(query), &certificate)[at].clone())
+            Ok(other_forms(&service.answer(query), &own)[at].clone())
         });
         said.expect("asked for").expect("taken");
         let [signature, stamp] =

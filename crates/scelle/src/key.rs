@@ -85,6 +85,10 @@ pub(crate) fn needed(key: Option<&ReadKey>) -> Result<&ReadKey, Error> {
 
 /// Has GnuPG open the session key. `message` holds the session-key packets and the first bytes
 /// of the data; no evidence is given to it, and what it decrypts is thrown away.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it waits for a pipe, and computes nothing"
+)]
 fn ask_gpg(message: &[u8]) -> Result<SessionKey, Error> {
     let bad = |why: String| Error::Key {
         what: "asking gpg for the session key",

@@ -4,7 +4,6 @@
 //! The changes follow from a seed, which is printed; `SCELLE_SEED` names another. What was not found is kept.
 
 #[path = "../../bundle/tests/forge/mod.rs"]
-#[allow(dead_code, reason = "it is the bundle's own")]
 mod forge;
 mod support;
 
