@@ -184,92 +184,37 @@ fn keys_that_sign_have_passwords_too() {
     assert!(!folder.path().join("bo.key.asc").exists());
 }
 
-/// A terminal of its own for a command, made by `script` of util-linux.
 #[cfg(target_os = "linux")]
 mod on_a_terminal {
-    use std::{
-        io::{Read as _, Write as _},
-        process::{ChildStdin, Stdio},
-        sync::mpsc::{Receiver, channel},
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use scelle_testkit::Terminal;
 
     use super::*;
 
-    /// How long a question may take to come.
-    const PATIENCE: Duration = Duration::from_secs(60);
-    /// Behind a question, until the terminal shows no more what is typed and has thrown away what was typed before.
-    const UNSEEN: Duration = Duration::from_millis(700);
-
-    struct Screen {
-        child: std::process::Child,
-        keyboard: ChildStdin,
-        shown: Receiver<Vec<u8>>,
-        text: String,
+    /// Starts the workstation at a terminal; `None` where that can't be had.
+    fn start(folder: &Path, arguments: &[&str]) -> Option<Terminal> {
+        let mut command = scelle();
+        command.args(arguments).current_dir(folder);
+        Terminal::start(command.env_remove(VARIABLE))
     }
 
-    impl Screen {
-        fn of(folder: &Path, arguments: &[&str]) -> Self {
-            let quoted = arguments.iter().map(|one| format!(" '{one}'"));
-            let program = text(Path::new(scelle().get_program()));
-            let line = format!("'{program}'{}", quoted.collect::<String>());
-            let mut command = Command::new("script");
-            command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-            command
-                .env_remove(VARIABLE)
-                .env("SHELL", "/bin/sh")
-                .current_dir(folder);
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().expect("it starts");
-            let keyboard = child.stdin.take().expect("piped");
-            let mut out = child.stdout.take().expect("piped");
-            let (sender, shown) = channel();
-            thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = out.read(&mut buffer) {
-                    if sender.send(buffer[..count].to_vec()).is_err() {
-                        return;
-                    }
-                }
-            });
-            Self {
-                child,
-                keyboard,
-                shown,
-                text: String::new(),
-            }
-        }
+    /// Waits for a question, and types an answer.
+    fn answer(terminal: &mut Terminal, question: &str, answer: &str) {
+        terminal.wait_for(question);
+        terminal.wait_unseen();
+        terminal.type_in(&format!("{answer}\n"));
+    }
 
-        /// Waits for a question, and types an answer.
-        fn answer(&mut self, question: &str, answer: &str) {
-            let began = Instant::now();
-            while !self.text.contains(question) {
-                assert!(began.elapsed() < PATIENCE, "{question} in {}", self.text);
-                if let Ok(bytes) = self.shown.recv_timeout(Duration::from_millis(100)) {
-                    self.text.push_str(&String::from_utf8_lossy(&bytes));
-                }
-            }
-            thread::sleep(UNSEEN);
-            writeln!(self.keyboard, "{answer}").expect("it listens");
-        }
-
-        /// All that it showed, and how it ended.
-        fn end(mut self) -> (Option<i32>, String) {
-            while let Ok(bytes) = self.shown.recv_timeout(PATIENCE) {
-                self.text.push_str(&String::from_utf8_lossy(&bytes));
-            }
-            drop(self.keyboard);
-            let status = self.child.wait().expect("it was started");
-            (status.code(), self.text)
-        }
+    /// All that a terminal showed, and how the program there ended; it shows what is typed again.
+    fn end(terminal: Terminal) -> (Option<i32>, String) {
+        let ended = terminal.end();
+        assert!(ended.has_echo, "{}", ended.shown);
+        (ended.status.code(), ended.shown)
     }
 
     #[test]
     fn the_password_is_asked_for_once_and_not_shown() {
-        if !scelle_testkit::has_tool("script", "what is asked for on a terminal") {
-            return;
-        }
         let scene = Scene::new();
         let (bundle, key) = (scene.at("case.scelle.zip.pgp"), scene.at("secret.asc"));
         let again = scene.at("again.scelle.zip.pgp");
@@ -286,44 +231,74 @@ mod on_a_terminal {
             "rows.jsonl",
             "--quiet",
         ];
-        let mut screen = Screen::of(scene.folder.path(), &command);
-        screen.answer("Password of the key", PASSWORD);
-        let (status, shown) = screen.end();
+        let Some(mut terminal) = start(scene.folder.path(), &command) else {
+            return;
+        };
+        answer(&mut terminal, "Password of the key", PASSWORD);
+        let (status, shown) = end(terminal);
         assert_eq!(status, Some(0), "{shown}");
         assert_eq!(shown.matches("Password").count(), 1, "{shown}");
         assert!(!shown.contains(PASSWORD), "{shown}");
         let rows = fs::read_to_string(scene.path("rows.jsonl")).expect("written");
         assert!(rows.contains("secret.txt"), "{rows}");
 
-        let mut screen = Screen::of(scene.folder.path(), &["ls", &bundle, "--key", &key]);
-        screen.answer("Password of the key", "wrong");
-        let (status, shown) = screen.end();
+        let command = ["ls", &bundle, "--key", &key];
+        let mut terminal = start(scene.folder.path(), &command).expect("one was had");
+        answer(&mut terminal, "Password of the key", "wrong");
+        let (status, shown) = end(terminal);
         assert_eq!(status, Some(2), "{shown}");
         assert!(shown.contains("is the password right?"), "{shown}");
     }
 
     #[test]
     fn a_new_key_gets_the_password_that_is_typed_twice() {
-        if !scelle_testkit::has_tool("script", "what is asked for on a terminal") {
-            return;
-        }
         let folder = tempfile::tempdir().expect("a folder");
         let make = ["key", "new", "ana", "--user", "Ana", "--ask-password"];
         for (again, status) in [("other", 2), (PASSWORD, 0)] {
-            let mut screen = Screen::of(folder.path(), &make);
-            screen.answer("Password for the new key", PASSWORD);
-            screen.answer("once more", again);
-            let (ended, shown) = screen.end();
+            let Some(mut terminal) = start(folder.path(), &make) else {
+                return;
+            };
+            answer(&mut terminal, "Password for the new key", PASSWORD);
+            answer(&mut terminal, "once more", again);
+            let (ended, shown) = end(terminal);
             assert_eq!(ended, Some(status), "{shown}");
             assert!(!shown.contains(PASSWORD), "{shown}");
             assert_eq!(folder.path().join("ana.key.asc").exists(), status == 0);
         }
         fs::write(folder.path().join("note.toml"), "").expect("room");
         let sign = ["team", "sign", "note.toml", "--key", "ana.key.asc"];
-        let mut screen = Screen::of(folder.path(), &sign);
-        screen.answer("Password of the key ana.key.asc", PASSWORD);
-        let (ended, shown) = screen.end();
+        let mut terminal = start(folder.path(), &sign).expect("one was had");
+        answer(&mut terminal, "Password of the key ana.key.asc", PASSWORD);
+        let (ended, shown) = end(terminal);
         assert_eq!(ended, Some(0), "{shown}");
         assert!(folder.path().join("note.toml.asc").is_file());
+    }
+
+    /// Whoever breaks the question off has a terminal that shows what is typed, and not half of a password on it.
+    #[test]
+    fn ctrl_c_at_the_question_leaves_the_terminal_as_it_was() {
+        const CTRL_C: &str = "\u{3}";
+        const SIGINT: i32 = 2;
+        let folder = tempfile::tempdir().expect("a folder");
+        let make = ["key", "new", "ana", "--user", "Ana", "--ask-password"];
+        // At the first question, and at the second.
+        for is_second in [false, true] {
+            let Some(mut terminal) = start(folder.path(), &make) else {
+                return;
+            };
+            if is_second {
+                answer(&mut terminal, "Password for the new key", PASSWORD);
+            }
+            let question = if is_second { "once more" } else { "Password" };
+            terminal.wait_for(question);
+            terminal.wait_unseen();
+            terminal.type_in("half of a pass");
+            terminal.type_in(CTRL_C);
+            let ended = terminal.end();
+            assert_eq!(ended.status.signal(), Some(SIGINT), "{}", ended.shown);
+            assert!(ended.has_echo, "{}", ended.shown);
+            assert!(!ended.shown.contains("half"), "{}", ended.shown);
+            assert!(!folder.path().join("ana.key.asc").exists());
+        }
     }
 }

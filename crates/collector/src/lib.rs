@@ -6,6 +6,8 @@ mod choices;
 pub mod collected;
 pub mod commands;
 pub mod delivery;
+#[cfg(unix)]
+mod echo;
 mod keys;
 mod labels;
 pub mod names;

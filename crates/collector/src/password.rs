@@ -7,6 +7,8 @@ use console::Term;
 use scelle::{DecryptKey, SealKey};
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+use crate::echo::unseen;
 use crate::small::{read_small, read_small_text};
 
 /// Where the password of a key is looked for in the environment.
@@ -81,6 +83,12 @@ fn ask(question: &str) -> Result<Option<Zeroizing<String>>> {
     }
     let asking = "asking for a password";
     terminal.write_str(question).context(asking)?;
-    let typed = terminal.read_secure_line().context(asking)?;
+    let typed = unseen(|| terminal.read_secure_line()).context(asking)?;
     Ok(Some(typed.into()))
+}
+
+/// Windows hands over keys, and shows none: there is no echo to be given back.
+#[cfg(not(unix))]
+fn unseen<T>(ask: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    ask()
 }

@@ -24,6 +24,8 @@ pub mod shadow;
 mod ssh_agent;
 mod ssh_server;
 mod store_front;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod tools;
 mod tsa;
 mod unpacked;
@@ -53,6 +55,8 @@ pub use samples::{Sample, testdata};
 pub use ssh_agent::SshAgent;
 pub use ssh_server::{SshOptions, SshServer};
 pub use store_front::{Front, StoreFront, Trouble};
+#[cfg(target_os = "linux")]
+pub use terminal::{Terminal, TerminalEnd};
 pub use tools::{has_tool, run_tool};
 pub use tsa::TimeService;
 pub use unpacked::image;
