@@ -30,7 +30,7 @@ fn holds(bytes: &[u8], needle: &str) -> bool {
     found(needle.as_bytes()) || found(&wide)
 }
 
-/// Evidence with canaries in a name, a small file, a large one, and what becomes a row of a timeline.
+/// Evidence with canaries in a name, a small file, a large one, and what becomes rows of a timeline.
 fn plant(folder: &Path) {
     fs::create_dir_all(folder.join("logs")).expect("made");
     let mut large = vec![b'.'; 3 << 20];
@@ -43,7 +43,10 @@ fn plant(folder: &Path) {
     let bin = folder.join("$Recycle.Bin/S-1-5-21-1");
     fs::create_dir_all(&bin).expect("made");
     let deleted = recycled(&format!("C:\\{}", CANARIES[3]));
-    fs::write(bin.join("$IABCDEF.txt"), deleted).expect("written");
+    // Several, so that there are rows already when others come.
+    for letter in 'A'..='F' {
+        fs::write(bin.join(format!("$I{letter}BCDEF.txt")), &deleted).expect("written");
+    }
 }
 
 fn collect(command: &mut Command, source: &Path, out: &Path, recipient: &[String]) {
@@ -65,37 +68,60 @@ fn readers(folder: &Path) -> Vec<Reader> {
 const CALLS: &str = "trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,sendfile,splice,tee,vmsplice,\
                      copy_file_range,process_vm_writev,mmap,memfd_create,shmat,io_uring_setup,io_submit,ftruncate";
 
-/// Runs a command, and gives all that it handed to the system, in strace's words.
+/// Runs a command as it is, and gives all that it handed to the system, in strace's words, with the names of files.
 #[cfg(target_os = "linux")]
 fn trace(folder: &Path, command: &Command) -> String {
     let log = folder.join("trace.log");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-qq", "-xx", "-s", "8000000", "-e", CALLS, "-o"]);
+    traced.args(["-f", "-qq", "-y", "-xx", "-s", "8000000", "-e", CALLS, "-o"]);
     traced.arg(&log).arg(command.get_program());
     traced.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => traced.env(name, value),
+            None => traced.env_remove(name),
+        };
+    }
     let ran = ran(traced);
     assert!(matches!(ran.status, 0 | 1), "{}", ran.err);
     fs::read_to_string(&log).expect("a trace")
 }
 
-/// A text as strace shows the bytes of it; in UTF-16 too.
+/// Bytes as strace shows them.
 #[cfg(target_os = "linux")]
-fn in_a_trace(text: &str) -> [String; 2] {
-    let show = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-    let wide = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    [show(text.into()), show(wide)]
+fn shown(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
-/// Refuses a trace in which a canary is handed over, or in which it could have been unseen.
+/// The calls of a trace in which a text is handed over, as it is or in UTF-16.
 #[cfg(target_os = "linux")]
-fn check_trace(log: &str) {
+fn calls_with<'a>(log: &'a str, text: &str) -> Vec<&'a str> {
+    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let forms = [shown(text.as_bytes()), shown(&wide)];
+    let lines = log.lines();
+    let lines = lines.filter(|line| forms.iter().any(|form| line.contains(form)));
+    lines.collect()
+}
+
+/// The calls of a trace that write to a file, or to what was made in a folder and has no name there.
+#[cfg(target_os = "linux")]
+fn writes_to<'a>(log: &'a str, place: &Path) -> Vec<&'a str> {
+    let place = format!("<{}", shown(text(place).as_bytes()));
+    let is_write = |line: &&str| line.contains("write") && line.contains(&place);
+    log.lines().filter(is_write).collect()
+}
+
+/// A line of a trace that fits a message.
+#[cfg(target_os = "linux")]
+fn head(line: &str) -> &str {
+    line.get(..300).unwrap_or(line)
+}
+
+/// Refuses a trace in which something is handed over that the trace does not show.
+#[cfg(target_os = "linux")]
+fn check_is_seen(log: &str) {
     assert!(log.contains("write("), "something was written");
     for line in log.lines() {
-        for canary in CANARIES {
-            let shown = line.get(..200).unwrap_or(line);
-            let is_there = in_a_trace(canary).iter().any(|text| line.contains(text));
-            assert!(!is_there, "{canary} in {shown}");
-        }
         let is_shared_map = line.contains("MAP_SHARED") && line.contains("PROT_WRITE");
         assert!(!is_shared_map, "a file is mapped to be written: {line}");
         for call in [
@@ -110,6 +136,29 @@ fn check_trace(log: &str) {
                 "the trace does not see what this writes: {line}"
             );
         }
+    }
+}
+
+/// Refuses a trace in which a canary is handed over, or in which it could have been unseen.
+#[cfg(target_os = "linux")]
+fn check_trace(log: &str) {
+    check_is_seen(log);
+    for canary in CANARIES {
+        let calls = calls_with(log, canary);
+        let first = calls.first().map_or("", |line| head(line));
+        assert!(calls.is_empty(), "{canary} in {first}");
+    }
+}
+
+/// Something was spilled, and no block of it is the compressed one that it would be in clear.
+#[cfg(target_os = "linux")]
+fn check_spilled(log: &str, folder: &Path) {
+    const ZSTD: &[u8] = b"\x28\xB5\x2F\xFD";
+    let spilled = writes_to(log, folder);
+    assert!(!spilled.is_empty(), "nothing was spilled");
+    let begin = format!(", \"{}", shown(ZSTD));
+    for line in spilled {
+        assert!(!line.contains(&begin), "{} is in clear", head(line));
     }
 }
 
@@ -135,8 +184,8 @@ fn no_canary_is_written_by_an_encrypted_collection_or_timeline() {
     let clear = fs::read(clear).expect("a bundle");
     for canary in CANARIES {
         // The proof that such a trace shows what is written.
-        let is_there = in_a_trace(canary).iter().any(|text| log.contains(text));
-        assert!(is_there, "{canary} is not in the trace");
+        let calls = calls_with(&log, canary);
+        assert!(!calls.is_empty(), "{canary} is not in the trace");
         assert!(holds(&clear, canary), "{canary} is not in the bundle");
     }
     for reader in readers {
@@ -151,18 +200,49 @@ fn no_canary_is_written_by_an_encrypted_collection_or_timeline() {
             assert!(!holds(&sealed, canary), "{canary} is in the ciphertext");
         }
 
-        let rows = folder.join(format!("rows-{version}.jsonl"));
-        let mut command = scelle();
-        command.args(["timeline", "--format", "jsonl", "--key"]);
-        command
-            .arg(&reader.secret)
-            .arg(&out)
-            .arg("--out")
-            .arg(&rows);
+        // With no memory for rows all of them are spilled, into a folder of their own.
+        let spill = folder.join(format!("spill-{version}"));
+        fs::create_dir(&spill).expect("made");
+        let timeline = |name: &str| {
+            let mut command = scelle();
+            command.args([
+                "timeline",
+                "--format",
+                "jsonl",
+                "--row-memory",
+                "0",
+                "--key",
+            ]);
+            command.arg(&reader.secret).arg(&out).arg("--out");
+            command.arg(folder.join(name)).arg("--spill").arg(&spill);
+            command
+        };
+        let name = format!("rows-{version}.jsonl");
+        let mut command = timeline(&name);
         command.args(reader.recipient());
-        check_trace(&trace(folder, &command));
-        let sealed = fs::read(rows.with_extension("jsonl.pgp")).expect("rows");
+        let log = trace(folder, &command);
+        check_trace(&log);
+        check_spilled(&log, &spill);
+        let rows = folder.join(name).with_extension("jsonl.pgp");
+        let sealed = fs::read(rows).expect("rows");
         assert_eq!(data_version(&sealed), version);
+
+        // The same with its rows in clear: the trace shows them there, and nowhere else.
+        let name = format!("rows-{version}.clear.jsonl");
+        let log = trace(folder, &timeline(&name));
+        check_is_seen(&log);
+        let rows = folder.join(name);
+        check_spilled(&log, &spill);
+        let written = writes_to(&log, &rows);
+        let calls = calls_with(&log, CANARIES[3]);
+        assert!(!calls.is_empty(), "{} is not in the trace", CANARIES[3]);
+        for canary in CANARIES {
+            for line in calls_with(&log, canary) {
+                assert!(written.contains(&line), "{canary} in {}", head(line));
+            }
+        }
+        assert!(holds(&fs::read(rows).expect("rows"), CANARIES[3]));
+        assert_eq!(files(&spill), [""; 0], "nothing stays of what was spilled");
     }
 }
 

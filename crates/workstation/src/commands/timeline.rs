@@ -10,7 +10,7 @@ use jiff::{Timestamp, civil, tz::TimeZone};
 use scelle::{
     Source,
     artefacts::{Artefact, usual},
-    engine::{ParseSummary, Progress},
+    engine::{ParseSummary, Progress, profile::parse_size},
     event::{Label, Moment, Precision, UtcNanos},
     evidence::OpenOptions,
     timeline::{BodyFile, Format, Metadata, Options, Output, Summary, Zone},
@@ -75,6 +75,9 @@ pub(crate) struct Args {
     /// [default: the folder of --out; with `-`, the system's for temporary files]
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
+    /// Rows that stay in memory; for tests
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, hide = true)]
+    row_memory: Option<u64>,
     /// Replace an existing output
     #[arg(long)]
     force: bool,
@@ -164,6 +167,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         to: args.to,
         zone: args.zone.clone(),
         spill: args.spill.clone(),
+        memory_bytes: match args.row_memory {
+            Some(bytes) => usize::try_from(bytes)?,
+            None => Options::MEMORY_BYTES,
+        },
         ..Options::default()
     };
     let progress = Progress::default();
