@@ -1,18 +1,24 @@
 //! A thousand changes to what is sealed: encrypted bundles of both kinds, bundles in clear and their labels, proofs.
-//! Each is found.
+//! Each is found, as what it is: an error of the machine that checks is no find.
 //!
-//! The changes follow from a seed, which is printed; `SCELLE_SEED` names another. What was not found is kept.
+//! The changes follow from a seed, which is printed; `SCELLE_SEED` names another. What was not found is kept, and the
+//! message says which bytes were changed.
 
 #[path = "../../bundle/tests/forge/mod.rs"]
 mod forge;
 mod support;
 
-use std::{collections::BTreeMap, env, fs, ops::Range, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use rayon::prelude::*;
 use scelle::{
-    Certificate, DecryptKey, Order, ReadKey, SealKey, Verdict, Verification, VerifyOptions,
-    engine::Progress, event::Tlp,
+    Certificate, DecryptKey, Order, ProveError, ReadKey, SealKey, Verdict, Verification,
+    VerifyError, VerifyOptions, bundle::Error, engine::Progress, event::Tlp, formats::ReadError,
 };
 use scelle_testkit::ReaderKey;
 use support::Case;
@@ -70,12 +76,27 @@ const BYTE_KINDS: [Kind; 5] = [
     Kind::Swap,
 ];
 
+/// By what a change is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// The answer says that it is not as it was sealed.
+    Broken,
+    /// The answer says that its end is missing.
+    Unfinished,
+    /// It is no bundle or no proof any more.
+    Unread,
+    /// Its key opens it no more.
+    Locked,
+}
+
 /// What is changed, and who looks at it.
 struct Target {
     name: &'static str,
     bytes: Vec<u8>,
     /// The bytes that are aimed at by every second change: session-key packets, what bears a label.
     aims: Vec<Range<usize>>,
+    /// How many bytes at its beginning decide which key opens it.
+    key_bytes: usize,
     checker: Checker,
 }
 
@@ -103,7 +124,7 @@ fn a_thousand_changes_to_ciphertext_labels_and_proofs_are_found() {
     let rounds: Vec<(usize, usize)> = (0..targets.len())
         .flat_map(|target| (0..each).map(move |round| (target, round)))
         .collect();
-    let outcomes: Vec<(usize, Kind, Result<(), String>)> = rounds
+    let outcomes: Vec<(usize, Kind, Result<Found, String>)> = rounds
         .into_par_iter()
         .map(|(at, round)| {
             let target = &targets[at];
@@ -111,26 +132,58 @@ fn a_thousand_changes_to_ciphertext_labels_and_proofs_are_found() {
             let (kind, is_aimed) = target.kind(round);
             let changed = target.change(kind, is_aimed, &mut random);
             let path = folder.path().join(format!("{at}-{round}"));
-            let outcome = target.is_found(&changed, path);
-            let what = format!("{}, {kind:?}, round {round}", target.name);
-            (at, kind, outcome.map_err(|why| format!("{what}: {why}")))
+            let outcome = target.is_found(kind, &changed, &path);
+            let outcome = outcome.map_err(|said| {
+                let kept = keep(&path, seed, at, round);
+                let change = difference(&target.bytes, &changed);
+                let what = format!("{}, {kind:?}, round {round}, {change}", target.name);
+                format!("{what}; kept as {}: {said}", kept.display())
+            });
+            (at, kind, outcome)
         })
         .collect();
-    let mut found: BTreeMap<(usize, Kind), usize> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, Kind, Found), usize> = BTreeMap::new();
     let mut missed = Vec::new();
     for (at, kind, outcome) in outcomes {
         match outcome {
-            Ok(()) => *found.entry((at, kind)).or_default() += 1,
+            Ok(how) => *found.entry((at, kind, how)).or_default() += 1,
             Err(what) => missed.push(what),
         }
     }
     let count: usize = found.values().sum();
     println!("seed {seed}: {count} of {CHANGES} changes found");
-    for ((at, kind), count) in &found {
-        println!("{:>4} {kind:?} of {}", count, targets[*at].name);
+    for ((at, kind, how), count) in &found {
+        println!("{count:>4} {kind:?} of {}: {how:?}", targets[*at].name);
     }
     assert_eq!(missed, [""; 0], "seed {seed}");
     assert_eq!(count, CHANGES);
+    // Whole kinds of finds would be missing where something else stood in their way.
+    for (at, target) in targets.iter().enumerate() {
+        let of = |how| found.keys().any(|found| (found.0, found.2) == (at, how));
+        assert!(of(Found::Broken), "{} was never broken", target.name);
+        assert_eq!(of(Found::Locked), target.key_bytes > 0, "{}", target.name);
+    }
+}
+
+/// Who looks at what was changed does find nothing where nothing was, and where there is nothing to look at.
+#[test]
+fn what_is_whole_or_absent_is_not_found_to_be_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for target in [encrypted("encrypted", false), clear(), proof()] {
+        let path = folder.path().join("whole");
+        for kind in BYTE_KINDS {
+            let said = target.is_found(kind, &target.bytes, &path);
+            let said = said.expect_err("nothing was changed");
+            assert!(said.contains("Sealed"), "{said}");
+        }
+        if let Checker::Bundle(key, ways) = &target.checker {
+            let key = Option::as_ref(key);
+            let (absent, progress) = (folder.path().join("absent"), Progress::default());
+            let answer = scelle::verify_with_key(&absent, &ways[0], key, &progress);
+            let said = find_in_bundle(answer, true).expect_err("there is no such file");
+            assert!(said.contains("Io"), "{said}");
+        }
+    }
 }
 
 impl Target {
@@ -162,35 +215,113 @@ impl Target {
         }
     }
 
+    /// By what a change is found, whoever vouches.
+    ///
     /// # Errors
-    /// What was said of it, where it passed; the file is kept.
-    fn is_found(&self, changed: &[u8], path: PathBuf) -> Result<(), String> {
-        fs::write(&path, changed).expect("room");
+    /// What was said of it, where it passed or something else failed; the file stays.
+    fn is_found(&self, kind: Kind, changed: &[u8], path: &Path) -> Result<Found, String> {
+        fs::write(path, changed).expect("room");
         let progress = Progress::default();
-        let passed = |answer: &Verification| {
-            !matches!(answer.verdict, Verdict::Broken | Verdict::Unfinished)
-                || answer.problems.is_empty()
-        };
-        let said = match &self.checker {
-            Checker::Bundle(key, ways) => ways.iter().find_map(|options| {
+        let first = first_difference(&self.bytes, changed);
+        let finds = match &self.checker {
+            Checker::Bundle(key, ways) => ways.each_ref().map(|options| {
                 let key = Option::as_ref(key);
-                // What opens with no key any more is found as well: nothing comes out.
-                let answer = scelle::verify_with_key(&path, options, key, &progress).ok()?;
-                passed(&answer).then(|| format!("{answer:?}"))
+                let answer = scelle::verify_with_key(path, options, key, &progress);
+                find_in_bundle(answer, first < self.key_bytes)
             }),
-            Checker::Proof(ways) => ways.iter().find_map(|options| {
-                let checked = scelle::check_proof(changed, options).ok()?;
-                passed(&checked.verification).then(|| format!("it proves {}", checked.row))
-            }),
+            Checker::Proof(ways) => ways
+                .each_ref()
+                .map(|options| find_in_proof(scelle::check_proof(changed, options))),
         };
-        let Some(said) = said else {
-            fs::remove_file(&path).expect("there");
-            return Ok(());
-        };
-        let kept = env::temp_dir().join(format!("scelle-not-found-{}", std::process::id()));
-        fs::copy(&path, &kept).expect("room");
-        Err(format!("kept as {}: {said}", kept.display()))
+        let [one, other] = finds;
+        let (one, other) = (one?, other?);
+        // Whoever changes a label cuts nothing off.
+        let is_taken_for_cut = kind == Kind::Label && one == Found::Unfinished;
+        if one != other || is_taken_for_cut {
+            return Err(format!("found as {one:?} and as {other:?}"));
+        }
+        fs::remove_file(path).expect("there");
+        Ok(one)
     }
+}
+
+/// What an answer says of a bundle that was changed; `may_be_locked` where what its key opens was.
+fn find_in_bundle(
+    answer: Result<Verification, VerifyError>,
+    may_be_locked: bool,
+) -> Result<Found, String> {
+    let error = match answer {
+        Ok(answer) => return find_in(&answer),
+        Err(error) => error,
+    };
+    match &error {
+        VerifyError::Bundle { source, .. } => match source {
+            Error::Format(_) => Ok(Found::Unread),
+            Error::Read(ReadError::Short { .. } | ReadError::Damaged { .. }) => Ok(Found::Unread),
+            Error::Key { .. } if may_be_locked => Ok(Found::Locked),
+            _ => Err(format!("{error:?}")),
+        },
+        _ => Err(format!("{error:?}")),
+    }
+}
+
+fn find_in_proof(checked: Result<scelle::CheckedRow, ProveError>) -> Result<Found, String> {
+    match checked {
+        Ok(checked) => {
+            let found = find_in(&checked.verification);
+            found.map_err(|said| format!("it proves {}: {said}", checked.row))
+        }
+        Err(ProveError::NoProof(_)) => Ok(Found::Unread),
+        Err(error) => Err(format!("{error:?}")),
+    }
+}
+
+fn find_in(answer: &Verification) -> Result<Found, String> {
+    match answer.verdict {
+        _ if answer.problems.is_empty() => Err(format!("{answer:?}")),
+        Verdict::Broken => Ok(Found::Broken),
+        Verdict::Unfinished => Ok(Found::Unfinished),
+        _ => Err(format!("{answer:?}")),
+    }
+}
+
+/// Keeps a file that passed.
+fn keep(path: &Path, seed: u64, at: usize, round: usize) -> PathBuf {
+    let kept = env::temp_dir().join(format!("scelle-not-found-{seed}-{at}-{round}"));
+    fs::copy(path, &kept).expect("room");
+    kept
+}
+
+/// Where the first byte stands that is another.
+fn first_difference(before: &[u8], after: &[u8]) -> usize {
+    let alike = before
+        .iter()
+        .zip(after)
+        .take_while(|(one, other)| one == other);
+    alike.count()
+}
+
+/// Which bytes were changed, in words.
+fn difference(before: &[u8], after: &[u8]) -> String {
+    let first = first_difference(before, after);
+    let ends = before[first..]
+        .iter()
+        .rev()
+        .zip(after[first..].iter().rev());
+    let alike = ends.take_while(|(one, other)| one == other).count();
+    let (from, to) = (
+        &before[first..before.len() - alike],
+        &after[first..after.len() - alike],
+    );
+    let show = |bytes: &[u8]| {
+        let hex: String = bytes
+            .iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("{} bytes ({hex})", bytes.len())
+    };
+    format!("at byte {first} {} became {}", show(from), show(to))
 }
 
 fn change_bytes(bytes: &[u8], kind: Kind, at: usize, random: &mut Random) -> Vec<u8> {
@@ -299,6 +430,8 @@ fn encrypted(name: &'static str, reads_version_two: bool) -> Target {
         name,
         bytes,
         aims: vec![0..packets, packets..packets + 40],
+        // With the data's tag, length, version and cipher.
+        key_bytes: packets + 4,
         checker: Checker::Bundle(Box::new(Some(key)), ways),
     }
 }
@@ -308,6 +441,10 @@ fn clear() -> Target {
     check_whole(&case, None, &ways);
     let bytes = fs::read(&case.bundle).expect("there");
     let parts = forge::unpack(&bytes);
+    assert!(
+        forge::forge(&parts) == bytes,
+        "whoever changes a label knows the form"
+    );
     let spans = forge::spans(&parts).into_iter();
     let bears = |plain: &[u8]| plain.windows(7).any(|window| window == b"TLP:RED");
     let aims: Vec<_> = parts
@@ -321,6 +458,7 @@ fn clear() -> Target {
         name: "labelled, in clear",
         bytes,
         aims,
+        key_bytes: 0,
         checker: Checker::Bundle(Box::new(None), ways),
     }
 }
@@ -333,12 +471,17 @@ fn proof() -> Target {
         let checked = scelle::check_proof(&bytes, options).expect("a proof");
         assert_eq!(checked.verification.verdict, Verdict::Sealed);
     }
+    assert!(
+        support::whole(support::parts(&bytes)) == bytes,
+        "whoever changes a label knows the form"
+    );
     let aims = places(&bytes, b"TLP:AMBER");
     assert!(aims.len() >= 2, "{aims:?}");
     Target {
         name: "a proof",
         bytes,
         aims,
+        key_bytes: 0,
         checker: Checker::Proof(ways),
     }
 }

@@ -17,11 +17,19 @@ fn by_root(case: &Case) -> VerifyOptions {
     }
 }
 
-/// The row that a file proves under a root, if it proves one.
+/// The row that a file proves under a root; else it is no proof or a broken one, and nothing between.
 fn proven(bytes: &[u8], options: &VerifyOptions) -> Option<(String, Label)> {
-    let checked = scelle::check_proof(bytes, options).ok()?;
-    let is_sealed = checked.verification.verdict == Verdict::Sealed;
-    is_sealed.then_some((checked.row, checked.label))
+    let checked = match scelle::check_proof(bytes, options) {
+        Ok(checked) => checked,
+        Err(ProveError::NoProof(_)) => return None,
+        Err(error) => panic!("{error:?}"),
+    };
+    let answer = &checked.verification;
+    match answer.verdict {
+        Verdict::Sealed => Some((checked.row, checked.label)),
+        Verdict::Broken if !answer.problems.is_empty() => None,
+        _ => panic!("{answer:?}"),
+    }
 }
 
 #[test]
