@@ -73,6 +73,9 @@ fn kills_lose_nothing_that_was_logged() {
             is_whole || answer.verdict == Verdict::Unfinished && answer.files == files,
             "{answer:?}"
         );
+        if is_whole {
+            assert_eq!(answer.files, FILES as u64);
+        }
         if kills % 2 == 0 && files > 0 && !is_whole {
             let out = bundle.with_file_name("saved.zip");
             let saved = scelle::salvage(
@@ -86,6 +89,7 @@ fn kills_lose_nothing_that_was_logged() {
             let answer = ask(&out);
             assert_eq!(answer.verdict, Verdict::Unfinished, "{:?}", answer.problems);
             assert_eq!(answer.files, files + saved.unvouched_files);
+            assert_eq!(scene.compare(&out), answer.files);
         } else {
             // It may be killed again.
             if kills % 4 == 1 && scene.kill(&bundle, true, &mut random) {
@@ -107,6 +111,7 @@ fn kills_lose_nothing_that_was_logged() {
             );
             assert_eq!(answer.files, FILES as u64);
             assert_eq!(answer.payload.as_ref(), Some(&scene.payload));
+            assert_eq!(scene.compare(&bundle), FILES as u64);
             let left = bundle.with_file_name("case.scelle.zip.resume");
             assert!(!left.exists(), "the side file is gone");
         }
@@ -241,7 +246,9 @@ fn a_folder_that_is_pulled_away_is_gone_on_with() {
         .command(&pulled, false)
         .stderr(Stdio::piped())
         .output();
-    let said = String::from_utf8_lossy(&said.expect("it runs").stderr).into_owned();
+    let said = said.expect("it runs");
+    assert_eq!(said.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains(".partial"), "{said}");
     let status = scene.begin(&pulled, true).wait().expect("it runs");
     assert_eq!(status.code(), Some(0));

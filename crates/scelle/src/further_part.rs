@@ -108,6 +108,7 @@ pub(crate) fn resume(
             side.remove_if_possible();
             return Err(cause(DONE.into()));
         }
+        Err(Begun::Failed(error @ Error::Write(_))) => return Err(failed(path, &side, error)),
         Err(Begun::Failed(error)) => return Err(error.into()),
     };
     write(source, plan, order, file, &side, logged, progress)
@@ -158,7 +159,11 @@ fn next(
     // Nobody else may be writing it.
     drop(PartialFile::reopen(&begun)?);
     side.part = state.part.saturating_add(1);
-    side.begin(from).map_err(Error::Write)?;
+    if let Err(error) = side.begin(from) {
+        // What was written before is still what there is.
+        side.part = state.part;
+        return Err(Error::Write(error).into());
+    }
     close(path, state.part)?;
     Ok(PartialFile::create(&part_path(path, side.part), false)?)
 }

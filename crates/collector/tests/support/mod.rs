@@ -3,13 +3,15 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use scelle::{DecryptKey, ReadKey, Recipient};
+use scelle::{DecryptKey, ReadKey, Recipient, formats::ReadAtExt as _};
 pub(crate) use scelle_testkit::Random;
 use scelle_testkit::ReaderKey;
 
@@ -102,11 +104,39 @@ impl Scene {
 
     /// Starts it and kills it; whether it was still at work.
     pub(crate) fn kill(&self, bundle: &Path, resume: bool, random: &mut Random) -> bool {
+        const SIGKILL: i32 = 9;
         let mut child = self.begin(bundle, resume);
         thread::sleep(self.duration.mul_f64(random.unit()));
         child.kill().expect("it is ours");
         let status = child.wait().expect("it was ours");
-        !status.success() && is_under_way(bundle)
+        let struck = status.signal() == Some(SIGKILL);
+        assert!(
+            struck || status.success() || resume,
+            "it ended by itself: {status}"
+        );
+        struck && is_under_way(bundle)
+    }
+
+    /// Each stream that `bundle` holds, or the set that it is of, has the bytes of its file; how many there are.
+    pub(crate) fn compare(&self, bundle: &Path) -> u64 {
+        let options = scelle::evidence::OpenOptions::default();
+        let source = scelle::open_with_key(bundle, &options, self.key().as_ref());
+        let source = source.expect("a bundle");
+        let mut count = 0;
+        for volume in &source.evidence().volumes {
+            volume.walk(&mut |entry| {
+                let entry = entry.expect("sound");
+                let stream = volume.open_entry(&entry, None).expect("it is there");
+                let there = stream.read_range(0..u64::MAX, usize::MAX).expect("sound");
+                assert_eq!(there.len() as u64, stream.len());
+                let path = entry.path.to_string();
+                let file = self.folder.path().join("source").join(&path);
+                assert!(there == fs::read(file).expect("the evidence"), "{path}");
+                count += 1;
+                ControlFlow::Continue(())
+            });
+        }
+        count
     }
 }
 
