@@ -72,6 +72,21 @@ impl Scene {
         command
     }
 
+    /// Goes on with a cut collection, and kills it in its second part; whether it was still at work.
+    fn is_cut_in_its_second_part(&self) -> bool {
+        let second = self.path("out/case.part2.scelle.zip.pgp.partial");
+        let mut command = self.collect(&self.bundle(), &["--resume"]);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = quiet.spawn().expect("it starts");
+        while child.try_wait().expect("it is ours").is_none() && !second.exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // It may have ended by now.
+        drop(child.kill());
+        child.wait().expect("it was ours");
+        second.exists() && self.side().exists()
+    }
+
     /// Kills a collection once something was logged; one that was faster than this is made again.
     fn cut(&self) {
         const ATTEMPTS: usize = 50;
@@ -248,4 +263,42 @@ fn a_side_file_that_stayed_behind_keeps_nobody_from_collecting() {
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("--resume"), "{said}");
+}
+
+/// What lies there of a set whose first part was taken away is not lost sight of.
+#[test]
+fn a_set_in_its_second_part_is_not_begun_again() {
+    const ATTEMPTS: usize = 50;
+    let scene = Scene::new();
+    let was_cut = (0..ATTEMPTS).any(|_| {
+        for name in files(&scene.path("out")) {
+            fs::remove_file(scene.path("out").join(name)).expect("ours");
+        }
+        scene.cut();
+        scene.is_cut_in_its_second_part()
+    });
+    assert!(was_cut, "it always ended before it could be killed");
+    fs::rename(scene.part(1), scene.path("first")).expect("it bears its last name");
+    let second = "case.part2.scelle.zip.pgp";
+    let cut = format!("{second}.partial");
+    let state = |name: &str| {
+        let names = files(&scene.path("out"));
+        let bytes = fs::read(scene.path("out").join(name)).expect("there");
+        (names, fs::read(scene.side()).expect("there"), bytes)
+    };
+    // Cut, and as it is called when it is whole or gone on from.
+    for name in [&*cut, second] {
+        let place = scene.path("out").join(name);
+        if name == second {
+            fs::rename(scene.path("out").join(&cut), &place).expect("there");
+        }
+        let before = state(name);
+        let refused = ran(scene.collect(&scene.bundle(), &[])).ended(2);
+        assert!(refused.err.contains("--resume"), "{}", refused.err);
+        assert!(state(name) == before, "{:?}", state(name).0);
+    }
+    // What is of no part that is there keeps nobody from collecting.
+    fs::remove_file(scene.path("out").join(second)).expect("there");
+    ran(scene.collect(&scene.bundle(), &[])).ended(0);
+    assert_eq!(files(&scene.path("out")), ["case.scelle.zip.pgp"]);
 }
