@@ -15,7 +15,7 @@ use scelle_deliver::{
     StreamOptions,
 };
 use scelle_testkit::{
-    Cuts, CuttingProxy, HttpProxy, ObjectStore, Random, SshAgent, SshOptions, SshServer,
+    Cuts, CuttingProxy, HttpProxy, ObjectStore, Random, ReaderKey, SshAgent, SshOptions, SshServer,
     closed_address,
 };
 use serde_json::Value;
@@ -65,10 +65,13 @@ const FIFTY: Cuts = Cuts {
     gone_after: u64::MAX,
 };
 
-/// Collects into a store whose line is cut, and gives the root.
-fn collect_over(store: Box<dyn Store>, proxy: &CuttingProxy, folder: &Path) -> String {
-    let source = folder.join("source");
-    noisy_folder(&source, 64);
+/// Collects into a store whose line is cut, encrypted where there is a reader, and gives the root.
+fn collect_over(
+    store: Box<dyn Store>,
+    proxy: &CuttingProxy,
+    source: &Path,
+    reader: Option<&ReaderKey>,
+) -> String {
     let options = StreamOptions {
         sizes: PieceSizes::new(5 << 20),
         retry: Retry {
@@ -77,14 +80,20 @@ fn collect_over(store: Box<dyn Store>, proxy: &CuttingProxy, folder: &Path) -> S
             ..Retry::default()
         },
         fallback: None,
-        is_encrypted: false,
+        is_encrypted: reader.is_some(),
     };
     let delivery = Delivery::begin(store, options).expect("begun");
     let progress = Progress::default();
-    let opened = scelle::open(&source).expect("a folder");
+    let opened = scelle::open(source).expect("a folder");
     let profile = Profile::load("everything").expect("known");
     let plan = Plan::new(opened.evidence(), profile, Limits::default(), &progress);
-    let order = Order::new("cut", Tlp::Amber, "source");
+    let mut order = Order::new("cut", Tlp::Amber, "source");
+    order.recipients = reader
+        .map(|one| scelle::recipient(one.certificate.as_bytes(), &one.fingerprint))
+        .transpose()
+        .expect("sound")
+        .into_iter()
+        .collect();
     let (collected, out) =
         scelle::collect_into(&opened, &plan, order, Outgoing(delivery), &progress).expect("sealed");
     let root = Root {
@@ -97,23 +106,52 @@ fn collect_over(store: Box<dyn Store>, proxy: &CuttingProxy, folder: &Path) -> S
     collected.root
 }
 
+/// In clear, and for a reader: what they are called, and what `verify` needs besides.
+fn ways(folder: &Path) -> [(String, Option<ReaderKey>, Vec<String>); 2] {
+    let reader = ReaderKey::make(true);
+    let secret = folder.join("secret.asc");
+    fs::write(&secret, &reader.secret).expect("written");
+    let key = vec!["--key".to_owned(), text(&secret)];
+    [
+        ("cut.scelle.zip".into(), None, vec![]),
+        ("cut.scelle.zip.pgp".into(), Some(reader), key),
+    ]
+}
+
+/// What arrived is sealed, has that root, and is ciphertext where there is a key.
+fn check_arrived(path: &Path, root: &str, key: &[String]) {
+    let verify = ["verify", &text(path), "--root", root, "--json"].map(str::to_owned);
+    let answer = run(collector(), [&verify[..], key].concat())
+        .ended(0)
+        .json();
+    assert_eq!(answer["verdict"], "sealed", "{answer}");
+    let is_ciphertext = scelle::is_ciphertext(path).expect("readable");
+    assert_eq!(is_ciphertext, !key.is_empty());
+}
+
 #[test]
 fn the_same_root_after_fifty_cuts() {
     let Some(server) = ObjectStore::start() else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let proxy = CuttingProxy::start(server.address(), FIFTY);
-    let options = S3Options {
-        endpoint: Some(format!("http://{}", proxy.address())),
-        region: Some("us-east-1".into()),
-        ..S3Options::default()
-    };
-    let credentials = Credentials::new(&server.access, &server.secret, None);
-    let address = "s3://vault/cut.scelle.zip".parse().expect("an address");
-    let store = S3::new(address, credentials, options).expect("sound");
-    let root = collect_over(Box::new(store), &proxy, folder.path());
-    check(&server, "cut.scelle.zip", &root, folder.path());
+    let source = folder.path().join("source");
+    noisy_folder(&source, 64);
+    for (name, reader, key) in ways(folder.path()) {
+        let proxy = CuttingProxy::start(server.address(), FIFTY);
+        let options = S3Options {
+            endpoint: Some(format!("http://{}", proxy.address())),
+            region: Some("us-east-1".into()),
+            ..S3Options::default()
+        };
+        let credentials = Credentials::new(&server.access, &server.secret, None);
+        let address = format!("s3://vault/{name}").parse().expect("an address");
+        let store = S3::new(address, credentials, options).expect("sound");
+        let root = collect_over(Box::new(store), &proxy, &source, reader.as_ref());
+        let stored = folder.path().join(&name);
+        fs::write(&stored, server.object(&name).expect("there")).expect("written");
+        check_arrived(&stored, &root, &key);
+    }
 }
 
 #[test]
@@ -122,19 +160,21 @@ fn the_same_root_after_fifty_cuts_of_sftp() {
     let Some(server) = SshServer::start(&folder.path().join("sshd")) else {
         return;
     };
-    let proxy = CuttingProxy::start(server.address(), FIFTY);
-    let path = folder.path().join("cut.scelle.zip");
-    let address = format!("sftp://{}@{}{}", server.user, proxy.address(), text(&path));
-    let options = SftpOptions {
-        host_keys: vec![server.fingerprint("ed25519")],
-        key: Some(server.key("user")),
-        ..SftpOptions::default()
-    };
-    let store = Sftp::new(address.parse().expect("an address"), options).expect("sound");
-    let root = collect_over(Box::new(store), &proxy, folder.path());
-    let verify = ["verify", &text(&path), "--root", &root, "--json"];
-    let answer = run(collector(), verify).ended(0).json();
-    assert_eq!(answer["verdict"], "sealed", "{answer}");
+    let source = folder.path().join("source");
+    noisy_folder(&source, 64);
+    for (name, reader, key) in ways(folder.path()) {
+        let proxy = CuttingProxy::start(server.address(), FIFTY);
+        let path = folder.path().join(&name);
+        let address = format!("sftp://{}@{}{}", server.user, proxy.address(), text(&path));
+        let options = SftpOptions {
+            host_keys: vec![server.fingerprint("ed25519")],
+            key: Some(server.key("user")),
+            ..SftpOptions::default()
+        };
+        let store = Sftp::new(address.parse().expect("an address"), options).expect("sound");
+        let root = collect_over(Box::new(store), &proxy, &source, reader.as_ref());
+        check_arrived(&path, &root, &key);
+    }
 }
 
 #[test]
