@@ -186,6 +186,33 @@ fn a_changed_plan_is_found_by_its_signature() {
     }
     assert_eq!(refused, plan_bytes);
 
+    // Of what stands behind the plan, a few bytes of the armour mean the same when they are others; what it says does not change.
+    let sound = read(&file).expect("sound").expect("prepared");
+    let (mut told, mut same) = (0, 0);
+    for at in begin + plan_bytes..hashed.end - 16 {
+        let mut changed = file.clone();
+        changed[at] ^= 1;
+        let hash = Digests::of(&changed[hashed.clone()]).blake3;
+        changed[hashed.end..hashed.end + 32].copy_from_slice(&hash);
+        match read(&changed) {
+            Err(said) => {
+                let is_refused = ["altered or damaged", "can't be followed"];
+                let is_refused = is_refused.iter().any(|why| said.contains(why));
+                assert!(is_refused, "byte {at}: {said}");
+                told += 1;
+            }
+            Ok(prepared) => {
+                let prepared = prepared.expect("it is marked");
+                assert_eq!(prepared.plan_blake3, sound.plan_blake3, "byte {at}");
+                let run = prepared.begin().expect("a key").0.public();
+                run.check_vouched(&[case.public()], prepared.plan.made + 60)
+                    .unwrap_or_else(|why| panic!("byte {at}: {why:?}"));
+                same += 1;
+            }
+        }
+    }
+    assert!(told > same, "{told} were refused, {same} say the same");
+
     // The certificates of another case, under this plan.
     let other = forged(&key("case"));
     let said = read(&[PROGRAM, &other[begin..]].concat())
