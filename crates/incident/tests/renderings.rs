@@ -47,8 +47,17 @@ fn each_missing_element_is_named() {
         ("times.detected", |one| {
             one.times.detected = Some(scelle_incident::Time::new("2026-11-20T08:12:00"))
         }),
+        ("times.detected", |one| {
+            one.times.detected = Some(scelle_incident::Time::new("2026-11-20"))
+        }),
         ("times.started", |one| {
             one.times.started = Some(scelle_incident::Time::new("hier"))
+        }),
+        ("times.started", |one| {
+            one.times.started = Some(scelle_incident::Time::new("2026-11-19T08:12:00"))
+        }),
+        ("times.reported", |one| {
+            one.times.reported = Some(scelle_incident::Time::new("2026-11-20T09:05:00"))
         }),
         ("times.ended", |one| {
             one.times.ended = Some(scelle_incident::Time::new("2026-11-18T08:12:00Z"))
@@ -77,6 +86,12 @@ fn each_missing_element_is_named() {
         }),
         ("indicators[1].destination", |one| {
             one.indicators[0].destination = None
+        }),
+        ("indicators[2].destination", |one| {
+            one.indicators[1].destination = Some("un serveur".to_owned())
+        }),
+        ("indicators[1].seen", |one| {
+            one.indicators[0].seen = Some(scelle_incident::Time::new("2026-11-19T23:47:12"))
         }),
         ("indicators[2].destination_port", |one| {
             one.indicators[1].destination_port = None
