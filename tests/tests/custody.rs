@@ -168,8 +168,9 @@ fn an_encrypted_bundle_has_its_chain_too() {
     let listed = run_scelle(["verify", &case.bundle, "--key", &secret, "--json"]);
     let root = listed.json()["root"].as_str().expect("text").to_owned();
     let wrong = root.replace(|one: char| one.is_ascii_digit(), "0");
-    case.add("received", &["--root", &wrong, "--key", &secret])
-        .ended(2);
+    let refused = case.add("received", &["--root", &wrong, "--key", &secret]);
+    let refused = refused.ended(2);
+    assert!(refused.err.contains(&root), "{}", refused.err);
     case.add("received", &["--root", &root]).ended(0);
     case.add("moved", &[]).ended(0);
     case.verify(&[]).ended(0);

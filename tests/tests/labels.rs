@@ -165,8 +165,13 @@ fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
         arguments.extend(more);
         run_scelle(arguments)
     };
-    export(&to, &["--tlp", "clear"]).ended(2);
-    export(&to, &["--at-most", "green"]).ended(2);
+    for (more, why) in [
+        (["--tlp", "clear"], "--lower-label"),
+        (["--at-most", "green"], "TLP:AMBER"),
+    ] {
+        let refused = export(&to, &more).ended(2);
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
     assert!(!Path::new(&to).exists());
     assert_eq!(export(&to, &[]).ended(0).json()["tlp"], "TLP:AMBER");
 
@@ -190,7 +195,8 @@ fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
             tlp,
         ])
     };
-    parse("green").ended(2);
+    let refused = parse("green").ended(2);
+    assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
     parse("amber").ended(0);
     assert_eq!(beside(&folder.path().join("bin.jsonl"))["tlp"], "TLP:AMBER");
 
@@ -220,7 +226,8 @@ fn evidence_under_a_label_is_not_sealed_again_under_a_freer_one() {
     };
     let refused = again("amber", &[]).ended(2);
     assert!(refused.err.contains("TLP:RED"), "{}", refused.err);
-    again("red", &["--at-most", "amber"]).ended(2);
+    let refused = again("red", &["--at-most", "amber"]).ended(2);
+    assert!(refused.err.contains("TLP:RED"), "{}", refused.err);
     assert!(only_if_any(Path::new(&out)).is_empty());
     let made = again("red", &[]).ended(0).json();
     for part in ["collect", "verify", "timeline"] {
@@ -257,8 +264,11 @@ fn a_report_bears_its_label_and_says_how_it_was_lowered() {
     for format in ["markdown", "html", "iodef"] {
         let plain = render(format, &[]).ended(0).text();
         assert!(plain.contains("TLP:AMBER+STRICT"), "{format}: {plain}");
-        render(format, &["--tlp", "green"]).ended(2);
-        render(format, &["--at-most", "amber"]).ended(2);
+        for more in [["--tlp", "green"], ["--at-most", "amber"]] {
+            let refused = render(format, &more).ended(2);
+            assert!(refused.err.contains("TLP:AMBER+STRICT"), "{}", refused.err);
+            assert!(refused.out.is_empty(), "{format}");
+        }
         let raised = render(format, &["--tlp", "red"]).ended(0).text();
         assert!(raised.contains("TLP:RED"), "{format}: {raised}");
         assert!(!raised.contains("TLP:AMBER+STRICT"), "{format}: {raised}");

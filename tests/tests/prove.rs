@@ -228,8 +228,10 @@ fn a_proof_bears_a_label() {
     let sealed = collect(folder.path(), &[]);
     let row = place(&rows(&sealed.bundle, "windows.recycle-bin", &[])[0]);
     let out = folder.path().join("row.proof");
-    prove(&sealed.bundle, &row, &out, &["--tlp", "green"]).ended(2);
-    prove(&sealed.bundle, &row, &out, &["--at-most", "green"]).ended(2);
+    for more in [["--tlp", "green"], ["--at-most", "green"]] {
+        let refused = prove(&sealed.bundle, &row, &out, &more).ended(2);
+        assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
+    }
     assert!(!out.exists());
     prove(&sealed.bundle, &row, &out, &["--tlp", "red"]).ended(0);
     assert_eq!(

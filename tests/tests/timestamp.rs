@@ -59,5 +59,6 @@ fn a_bundle_is_dated_by_a_service() {
     );
 
     let refused = ["--timestamp", "https://tsa.example.org"];
-    run_scelle([&collect[..], &["--force"], &refused].concat()).ended(2);
+    let refused = run_scelle([&collect[..], &["--force"], &refused].concat()).ended(2);
+    assert!(refused.err.contains("http://"), "{}", refused.err);
 }

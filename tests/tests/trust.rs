@@ -25,7 +25,10 @@ fn a_bundle_is_vouched_for_by_the_key_of_its_case() {
         assert_eq!(mode & 0o777, 0o600, "a secret is its owner's alone");
     }
     // A key is never written over.
-    run_scelle(["key", "new", &at("ana"), "--user", "Ana"]).ended(2);
+    let before = fs::read(at("ana.key.asc")).expect("there");
+    let refused = run_scelle(["key", "new", &at("ana"), "--user", "Ana"]).ended(2);
+    assert!(refused.err.contains("ana"), "{}", refused.err);
+    assert!(fs::read(at("ana.key.asc")).expect("there") == before);
 
     let (case, certificate) = (at("case.key.asc"), at("ana.cert.asc"));
     let certified = at("ana-certified.asc");
