@@ -23,7 +23,6 @@ use scelle_formats::{Bytes, ReadAt, ReadError};
 
 /// Bytes between two cuts: all of them would take minutes, and these take seconds.
 const STEP: usize = 97;
-/// What is said of a bundle that lacks nothing but its archive's directory, or some of it.
 
 fn ask(archive: &[u8]) -> Verification {
     verify(&Bytes(archive), &VerifyOptions::default()).expect("no option is wrong")
