@@ -62,3 +62,25 @@ fn a_bundle_is_dated_by_a_service() {
     let refused = run_scelle([&collect[..], &["--force"], &refused].concat()).ended(2);
     assert!(refused.err.contains("http://"), "{}", refused.err);
 }
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    windows_folder(&folder.path().join("source"));
+    let (source, out) = (at("source"), at("out"));
+    let (source, out) = (&*source, &*out);
+    let collect = ["collect", "--source", source, "--tlp", "amber", "--out"];
+    let forge = ["forge", "--team", "none.toml", "--case", "1", "--for"];
+    for command in [
+        [&collect[..], &[out]].concat(),
+        vec!["triage", source, "--tlp", "amber", "--out", out],
+        [&forge[..], &["linux-x64", "--out", out]].concat(),
+    ] {
+        let secret = ["--timestamp", "http://ana:hunter2@tsa.example.org/"];
+        let refused = run_scelle([&command[..], &secret].concat()).ended(2);
+        assert!(refused.err.contains("tsa.example.org"), "{}", refused.err);
+        assert!(!refused.err.contains("hunter2"), "{}", refused.err);
+        assert!(!folder.path().join("out").exists());
+    }
+}

@@ -51,7 +51,7 @@ pub struct Choices {
     /// Have this RFC 3161 service (http://…) state the time of the seal; it sees a hash, and a
     /// service that does not answer keeps nothing from being sealed
     #[arg(long, value_name = "URL")]
-    pub timestamp: Option<StampService>,
+    pub timestamp: Option<String>,
     /// How evidence is compressed; `unzip` can't read zstd
     #[arg(long, value_enum, default_value_t = CompressionName::Deflate)]
     pub compression: CompressionName,
@@ -131,6 +131,16 @@ impl Choices {
                  amber+strict or red (or set `tlp` in a profile of your own)"
             ),
         }
+    }
+
+    /// The service that dates the seal, where one was named. It is no value that clap reads: what that refuses it shows,
+    /// and people write passwords into addresses.
+    ///
+    /// # Errors
+    /// Where the address is none that is asked.
+    pub fn time_service(&self) -> Result<Option<StampService>> {
+        let service = self.timestamp.as_deref().map(str::parse::<StampService>);
+        service.transpose().context("--timestamp")
     }
 
     /// Plans what the profile asks for.

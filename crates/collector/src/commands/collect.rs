@@ -72,6 +72,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         return show_plan(&source, &plan, terminal);
     }
     let tlp = args.choices.label(&profile)?;
+    args.choices.time_service()?;
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
     let is_encrypted = !recipients.is_empty();
@@ -203,6 +204,7 @@ impl Job<'_> {
         refuse_freer(self.source, self.source_path, self.tlp)?;
         let choices = self.choices;
         let incident = choices.incident(self.tlp, terminal)?;
+        let timestamp = choices.time_service()?;
         let progress = Progress::default();
         let collected = terminal.watch(&progress, || -> Result<_> {
             let plan = choices.plan(self.source, self.profile, &progress);
@@ -218,7 +220,7 @@ impl Job<'_> {
                 recipients: self.recipients,
                 checkpoint_bytes: self.course.checkpoint_bytes,
                 prepared: None,
-                timestamp: choices.timestamp.clone(),
+                timestamp,
             };
             write(&plan, order, &progress)
         })?;

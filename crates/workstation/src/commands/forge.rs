@@ -85,7 +85,7 @@ pub(crate) struct Args {
     max_file: Option<u64>,
     /// Have this RFC 3161 service (http://…) state the time of the seal
     #[arg(long, value_name = "URL")]
-    timestamp: Option<StampService>,
+    timestamp: Option<String>,
     /// Let it write onto what it collects, over what may be evidence
     #[arg(long)]
     allow_source_volume: bool,
@@ -111,6 +111,13 @@ enum Machine {
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     refuse_existing(&args.out, args.force)?;
+    // Not read by clap, which shows what it refuses: people write passwords into addresses.
+    let timestamp = args
+        .timestamp
+        .as_deref()
+        .map(str::parse::<StampService>)
+        .transpose()
+        .context("--timestamp")?;
     let team = read_sound(&args.team, &args.known)?;
     let profile = match &args.profile {
         Some(list) => Profile::load_list(list)?,
@@ -166,7 +173,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             .unwrap_or_else(|| args.machine.source().to_owned()),
         profile,
         limits,
-        timestamp: args.timestamp.as_ref().map(|one| one.address().to_owned()),
+        timestamp: timestamp.map(|one| one.address().to_owned()),
         allow_source_volume: args.allow_source_volume,
         recipients: vec![PlannedRecipient {
             fingerprint: team.fingerprint.clone(),

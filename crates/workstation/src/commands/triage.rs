@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let profile = Profile::load_list(&args.choices.profile)?;
     let profile_name = profile.name.clone();
     let tlp = args.choices.label(&profile)?;
+    args.choices.time_service()?;
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
     let key = match args.choices.seal_key()? {
