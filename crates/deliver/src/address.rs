@@ -139,6 +139,9 @@ fn sftp(rest: &str) -> Result<Address, &'static str> {
     if user.is_empty() || host.is_empty() || !host.chars().all(is_plain) {
         return Err("it does not say where, or who logs in");
     }
+    if user.chars().any(char::is_control) {
+        return Err("who logs in has a name without control characters");
+    }
     let port = port.map_or(Ok(SSH_PORT), str::parse);
     check_path(path)?;
     Ok(Address::Sftp {
@@ -260,6 +263,7 @@ mod tests {
             "sftp://ana@drop.example.org:ssh/x",
             "sftp://ana@/x",
             "sftp://ana@host/in/../x",
+            "sftp://ana\u{1b}[2J@host/x",
         ] {
             let refused = wrong.parse::<Address>().expect_err(wrong);
             assert!(refused.to_string().contains("s3://BUCKET/KEY"), "{refused}");

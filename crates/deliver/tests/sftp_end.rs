@@ -2,11 +2,16 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    thread,
+};
 
 use md5::{Digest as _, Md5};
 use scelle_deliver::{Confirmation, Error, Failure, Piece, Secret, SentPiece, SftpOptions, Store};
-use scelle_testkit::{SshAgent, SshOptions, SshServer, closed_address};
+use scelle_testkit::{Cuts, CuttingProxy, Oddity, SshAgent, SshOptions, SshServer, closed_address};
 use sha2::Sha256;
 use support::{delivered, noise, send, sftp_options, stream, try_sftp};
 
@@ -153,6 +158,140 @@ fn an_older_file_is_there_until_the_new_one_is() {
         assert!(why.contains("5 bytes"), "{why}");
         assert!(fs::read(&path).expect("there") == bytes, "{denies}");
     }
+}
+
+fn odd(folder: &Path, oddity: Oddity) -> Option<SshServer> {
+    let options = SshOptions {
+        odd: Some(oddity),
+        ..SshOptions::default()
+    };
+    SshServer::start_with(&folder.join("sshd"), options)
+}
+
+fn careful(server: &SshServer, path: &Path) -> Box<dyn Store> {
+    let options = SftpOptions {
+        read_back: false,
+        ..sftp_options(server)
+    };
+    try_sftp(server, server.address(), path, options).expect("sound")
+}
+
+#[test]
+fn a_server_that_renames_over_what_is_there_is_not_let() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(server) = odd(folder.path(), Oddity::Overwrites) else {
+        return;
+    };
+    let path = folder.path().join("case.pgp");
+    let bytes = noise(300_000);
+    // It came while the bundle was sent.
+    let refused = end(&mut *careful(&server, &path), &bytes, |_| {
+        fs::write(&path, b"older").expect("written");
+    });
+    let Err(Failure::Final(Error::Refused { why, .. })) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("--force"), "{why}");
+    assert_eq!(fs::read(&path).expect("there"), b"older");
+    fs::remove_file(&path).expect("there");
+    end(&mut *careful(&server, &path), &bytes, |_| {}).expect("nothing is in its way");
+    assert!(fs::read(&path).expect("there") == bytes);
+}
+
+#[test]
+fn a_size_that_is_not_said_is_not_confirmed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(server) = odd(folder.path(), Oddity::Sizeless) else {
+        return;
+    };
+    let path = folder.path().join("case.pgp");
+    let bytes = noise(300_000);
+    let said = end(&mut *careful(&server, &path), &bytes, |_| {}).expect("taken");
+    assert!(fs::read(&path).expect("there") == bytes);
+    let unconfirmed = said.unconfirmed.join("\n");
+    assert!(unconfirmed.contains("did not say"), "{said:?}");
+    assert!(!said.confirmed.join("\n").contains("as many"), "{said:?}");
+}
+
+#[test]
+fn a_session_that_is_cut_when_all_is_done_is_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(server) = odd(folder.path(), Oddity::CutAtEnd) else {
+        return;
+    };
+    let path = folder.path().join("case.pgp");
+    let bytes = noise(300_000);
+    let receipt = delivered(send(&bytes, careful(&server, &path), stream(20_000, None)));
+    assert!(folder.path().join("sshd/mark").exists(), "it was cut");
+    let confirmed = receipt.confirmation.confirmed.join("\n");
+    assert!(confirmed.contains("as many bytes"), "{receipt:?}");
+    assert!(fs::read(&path).expect("there") == bytes);
+}
+
+/// Hands each connection on to where it is led by its number.
+fn forward(lead: impl Fn(u64) -> SocketAddr + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let carry = |mut from: TcpStream, mut to: TcpStream| {
+        // Either end may go first.
+        drop(io::copy(&mut from, &mut to));
+        drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+    };
+    thread::spawn(move || {
+        for (number, client) in (0..).zip(listener.incoming()) {
+            let client = client.expect("connected");
+            let server = TcpStream::connect(lead(number)).expect("it listens");
+            let (up, down) = (client.try_clone(), server.try_clone());
+            let (up, down) = (up.expect("a handle"), down.expect("a handle"));
+            thread::spawn(move || carry(up, server));
+            thread::spawn(move || carry(down, client));
+        }
+    });
+    address
+}
+
+#[test]
+fn another_key_on_the_way_is_waited_for_and_not_believed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (Some(server), Some(stranger)) = (
+        SshServer::start(&folder.path().join("sshd")),
+        SshServer::start(&folder.path().join("stranger")),
+    ) else {
+        return;
+    };
+    let bytes = noise(20 << 20);
+    let path = folder.path().join("case.pgp");
+    // The first connection is cut in the middle of the second piece.
+    let cuts = Cuts {
+        seed: 1,
+        count: 1,
+        within_bytes: 1,
+        first_bytes: 6 << 20,
+        ..Cuts::default()
+    };
+    let cutting = CuttingProxy::start(server.address(), cuts);
+    let (cut, right, wrong) = (cutting.address(), server.address(), stranger.address());
+    // Each attempt asks for the three kinds of keys.
+    let at = forward(move |number| match number {
+        0 => cut,
+        1..=6 => wrong,
+        _ => right,
+    });
+    let store = try_sftp(&server, at, &path, sftp_options(&server)).expect("sound");
+    let receipt = delivered(send(&bytes, store, stream(30_000, None)));
+    assert_eq!(cutting.cut(), 1);
+    assert!(
+        receipt.endpoint.ends_with(&server.fingerprint("ed25519")),
+        "{receipt:?}"
+    );
+    assert!(fs::read(&path).expect("there") == bytes);
+    // At the beginning it is no trouble of the line.
+    let at = forward(move |number| if number < 3 { wrong } else { right });
+    let path = folder.path().join("other.pgp");
+    let store = try_sftp(&server, at, &path, sftp_options(&server)).expect("sound");
+    let refused = send(&bytes, store, stream(30_000, None)).expect_err("another key");
+    assert!(matches!(refused, Error::Setup(_)), "{refused:?}");
+    assert!(refused.to_string().contains("in between"), "{refused}");
 }
 
 #[test]

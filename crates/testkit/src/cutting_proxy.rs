@@ -21,6 +21,8 @@ pub struct Cuts {
     pub count: u64,
     /// Each after no more than so many bytes.
     pub within_bytes: u64,
+    /// And after at least so many.
+    pub first_bytes: u64,
     /// After so many bytes of all connections, none is let through any more.
     pub gone_after: u64,
 }
@@ -31,6 +33,7 @@ impl Default for Cuts {
             seed: 1,
             count: 0,
             within_bytes: 1,
+            first_bytes: 0,
             gone_after: u64::MAX,
         }
     }
@@ -68,7 +71,8 @@ impl CuttingProxy {
         thread::spawn(move || {
             let mut random = Random(cuts.seed);
             for (number, client) in listener.incoming().enumerate() {
-                let at = i64::try_from(random.next() % cuts.within_bytes).expect("few bytes");
+                let at = cuts.first_bytes + random.next() % cuts.within_bytes;
+                let at = i64::try_from(at).expect("few bytes");
                 shared.carry(client.expect("connected"), number as u64, at);
             }
         });
@@ -131,8 +135,9 @@ impl State {
 }
 
 /// An address of this machine at which nobody listens. It is none that tests listen at, so that none of them
-/// gets its port meanwhile.
+/// gets its port meanwhile; where the machine has no other than the usual one (macOS), that has to do.
 pub fn closed_address() -> SocketAddr {
-    let bound = TcpListener::bind("127.77.7.7:0").and_then(|bound| bound.local_addr());
-    bound.expect("a port")
+    let free = |address: &str| TcpListener::bind(address).and_then(|bound| bound.local_addr());
+    let free = free("127.77.7.7:0").or_else(|_| free("127.0.0.1:0"));
+    free.expect("a port")
 }

@@ -53,7 +53,7 @@ pub use recipe::{Expected, MadeVolume};
 pub use rendered::{Rendered, RenderedUnit};
 pub use samples::{Sample, testdata};
 pub use ssh_agent::SshAgent;
-pub use ssh_server::{SshOptions, SshServer};
+pub use ssh_server::{Oddity, SshOptions, SshServer};
 pub use store_front::{Front, StoreFront, Trouble};
 #[cfg(target_os = "linux")]
 pub use terminal::{Terminal, TerminalEnd};

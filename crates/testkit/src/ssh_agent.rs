@@ -32,7 +32,8 @@ impl SshAgent {
             .expect("ssh-agent starts");
         let started = Self { agent, socket };
         let began = Instant::now();
-        while !started.socket.exists() {
+        // Its socket is there before it listens.
+        while !listens(&started.socket) {
             assert!(began.elapsed() < Duration::from_secs(20), "it listens");
             thread::sleep(Duration::from_millis(10));
         }
@@ -52,6 +53,18 @@ impl SshAgent {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
+}
+
+/// Whether somebody listens at a socket.
+#[cfg(unix)]
+fn listens(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
+/// Whether there is a socket: no more can be asked here.
+#[cfg(not(unix))]
+fn listens(socket: &Path) -> bool {
+    socket.exists()
 }
 
 impl Drop for SshAgent {

@@ -16,6 +16,8 @@ const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 
 /// The password that is taken where one is.
 const PASSWORD: &str = "correct horse";
+/// What makes SFTP odd.
+const ODD_SFTP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/odd_sftp.py");
 /// Times that another port is tried where somebody else was faster.
 const TRIES: usize = 10;
 
@@ -26,6 +28,29 @@ pub struct SshOptions {
     pub denies: &'static str,
     /// Whether it takes the user's password, and no key.
     pub takes_password: bool,
+    /// In what way its SFTP is odd; then it denies nothing.
+    pub odd: Option<Oddity>,
+}
+
+/// How SFTP may be odd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// A rename replaces a file that is there.
+    Overwrites,
+    /// No answer says how large a file is.
+    Sizeless,
+    /// The session ends at the first question for a file after a rename, once.
+    CutAtEnd,
+}
+
+impl Oddity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Overwrites => "overwrites",
+            Self::Sizeless => "sizeless",
+            Self::CutAtEnd => "cut-at-end",
+        }
+    }
 }
 
 /// A server whose only user is whoever runs the test, with a key of its own.
@@ -46,7 +71,7 @@ impl SshServer {
     /// The same, for a server that is not a usual one. Only who may mount has one that takes passwords.
     pub fn start_with(folder: &Path, options: SshOptions) -> Option<Self> {
         let has = |tool| has_tool(tool, "delivery to an SFTP server");
-        if !has("sshd") || !has("ssh-keygen") {
+        if !has("sshd") || !has("ssh-keygen") || (options.odd.is_some() && !has("python3")) {
             return None;
         }
         fs::create_dir_all(folder).expect("made");
@@ -185,6 +210,30 @@ fn write_shadow(folder: &Path, user: &str) -> bool {
     false
 }
 
+/// The command of an SFTP server that is odd.
+fn odd_subsystem(folder: &Path, oddity: Oddity) -> String {
+    let usual = [
+        "/usr/lib/openssh/sftp-server",
+        "/usr/libexec/openssh/sftp-server",
+        "/usr/libexec/sftp-server",
+        "/usr/lib/ssh/sftp-server",
+    ];
+    let server = usual.into_iter().find(|path| Path::new(path).is_file());
+    let server = server.expect("sftp-server lies where it usually does");
+    // A session has another path of programs.
+    let python = run_tool(
+        folder,
+        "python3",
+        &["-c", "import sys; print(sys.executable)"],
+    );
+    let (python, mark) = (python.trim(), folder.join("mark"));
+    format!(
+        "{python} {ODD_SFTP} {server} {} {}",
+        oddity.name(),
+        mark.display()
+    )
+}
+
 fn write_config(folder: &Path, config: &Path, port: u16, options: SshOptions) {
     let at = |name: &str| folder.join(name).display().to_string();
     let mut text = format!(
@@ -197,11 +246,12 @@ fn write_config(folder: &Path, config: &Path, port: u16, options: SshOptions) {
         true => "PasswordAuthentication yes\nPubkeyAuthentication no\n",
         false => "PasswordAuthentication no\n",
     });
-    text.push_str("Subsystem sftp internal-sftp");
-    if !options.denies.is_empty() {
-        text.push_str(&format!(" -P {}", options.denies));
-    }
-    text.push('\n');
+    let subsystem = match options.odd {
+        Some(oddity) => odd_subsystem(folder, oddity),
+        None if options.denies.is_empty() => "internal-sftp".into(),
+        None => format!("internal-sftp -P {}", options.denies),
+    };
+    text.push_str(&format!("Subsystem sftp {subsystem}\n"));
     for kind in KINDS {
         text.push_str(&format!("HostKey {}\n", at(&format!("host-{kind}"))));
     }

@@ -11,9 +11,9 @@ use sha1::Sha1;
 
 /// What a file says of a host.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// The keys that it has, without those that are revoked.
-    pub(super) keys: Vec<PublicKey>,
+    pub(crate) keys: Vec<PublicKey>,
     /// Whether there are keys that were revoked.
     pub(super) has_revoked: bool,
     /// Whether an authority is named that certifies such hosts' keys, which is not followed here.
@@ -23,7 +23,7 @@ pub(super) struct Listed {
 impl Listed {
     /// Reads what a file says of `host`. A line that can't be read says nothing, as with OpenSSH; a key that is
     /// marked as revoked is in no one's favour, whomever the line names.
-    pub(super) fn read(text: &str, host: &str, port: u16) -> Self {
+    pub(crate) fn read(text: &str, host: &str, port: u16) -> Self {
         let host = host.to_ascii_lowercase();
         let host = match port {
             22 => host,

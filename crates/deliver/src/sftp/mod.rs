@@ -12,8 +12,9 @@ mod session;
 use std::{env, path::PathBuf, sync::Arc};
 
 use connect::{Known, Line, Login};
+pub(crate) use known_hosts::Listed;
 use russh_sftp::client::error::Error as SftpError;
-use session::{Named, Session, Target, code};
+use session::{Named, Session, Size, Target, code};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -152,7 +153,7 @@ impl Sftp {
             let mut at = match session.take() {
                 Some(at) => at,
                 None => {
-                    let (at, key) = session::open(line).await?;
+                    let (at, key) = session::open(line, !shown.is_empty()).await?;
                     *shown = key;
                     at
                 }
@@ -216,7 +217,7 @@ impl Store for Sftp {
         let partial = upload.clone();
         self.with(async move |session, target| {
             // Whoever may write may not always look.
-            if !target.replace && matches!(session.size(target.path).await, Ok(Some(_))) {
+            if !target.replace && session.is_there(target.path).await {
                 return Err(target.exists());
             }
             session.create(target, partial).await
@@ -269,7 +270,7 @@ impl Store for Sftp {
 fn confirmation(
     store: &str,
     bytes: u64,
-    found: Result<Option<u64>, SftpError>,
+    found: Result<Size, SftpError>,
     is_synced: bool,
     read_back: bool,
 ) -> Result<Confirmation, Failure> {
@@ -292,11 +293,19 @@ fn confirmation(
         "that the file was put on the server's disk (fsync)",
     );
     match found {
-        Ok(Some(found)) if found == bytes => {
+        Ok(Size::Bytes(found)) if found == bytes => {
             confirmed(true, "under its name it has as many bytes as were sent", "")
         }
+        Ok(Size::Unknown) => confirmed(
+            false,
+            "",
+            "the size: the server did not say it when it was asked",
+        ),
         Ok(found) => {
-            let has = found.map_or_else(|| "nothing".into(), |found| format!("{found} bytes"));
+            let has = match found {
+                Size::Bytes(found) => format!("{found} bytes"),
+                Size::Unknown | Size::Nothing => "nothing".into(),
+            };
             return Err(Error::Refused {
                 store: store.to_owned(),
                 why: format!("it has {has} under that name, and {bytes} bytes were sent"),

@@ -18,8 +18,8 @@ use crate::{Error, Failure, Piece, SentPiece, error::printable, transfer::hex};
 const BLOCK: usize = 32 << 10;
 /// Requests on their way at once: 2 MiB.
 const ON_THEIR_WAY: usize = 64;
-/// A slow line takes its time for what is on its way.
-const ANSWER_SECONDS: u64 = 120;
+/// A slow line takes its time for what is on its way: 210 s with 10 kB/s.
+const ANSWER_SECONDS: u64 = 300;
 /// So does a disk that is to keep a large file.
 const SYNC_SECONDS: u64 = 900;
 const FSYNC: &str = "fsync@openssh.com";
@@ -46,10 +46,19 @@ pub(super) struct Named {
     pub(super) was_read: bool,
 }
 
+/// What a server says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    Bytes(u64),
+    /// It is there, and the server does not say how large it is.
+    Unknown,
+    Nothing,
+}
+
 /// Connects, and begins to speak SFTP; gives the fingerprint of the key that the server showed too.
-pub(super) async fn open(line: &Line) -> Result<(Session, String), Failure> {
+pub(super) async fn open(line: &Line, was_reached: bool) -> Result<(Session, String), Failure> {
     let passing = |error: russh::Error| Failure::Passing(error.to_string());
-    let (ssh, key) = line.connect().await?;
+    let (ssh, key) = line.connect(was_reached).await?;
     let ask = async {
         let channel = ssh.channel_open_session().await?;
         channel.request_subsystem(true, "sftp").await?;
@@ -150,13 +159,18 @@ impl Session {
         Ok(())
     }
 
-    /// The size of a file; `None` where there is none.
-    pub(super) async fn size(&self, path: &str) -> Result<Option<u64>, SftpError> {
+    /// The size of a file.
+    pub(super) async fn size(&self, path: &str) -> Result<Size, SftpError> {
         match self.sftp.stat(path).await {
-            Ok(found) => Ok(Some(found.attrs.size.unwrap_or(0))),
-            Err(error) if code(&error) == Some(StatusCode::NoSuchFile) => Ok(None),
+            Ok(found) => Ok(found.attrs.size.map_or(Size::Unknown, Size::Bytes)),
+            Err(error) if code(&error) == Some(StatusCode::NoSuchFile) => Ok(Size::Nothing),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether there is a file of that name, as far as one may look: whoever may write may not always.
+    pub(super) async fn is_there(&self, path: &str) -> bool {
+        matches!(self.size(path).await, Ok(Size::Bytes(_) | Size::Unknown))
     }
 
     /// Opens what is there of the unfinished file, which must hold `bytes` at least.
@@ -182,8 +196,7 @@ impl Session {
         };
         let found = self.sftp.fstat(&*file).await;
         let found = found.map_err(|error| target.failure("asking for its size", error))?;
-        let found = found.attrs.size.unwrap_or(0);
-        if found < bytes {
+        if let Some(found) = found.attrs.size.filter(|found| *found < bytes) {
             return Err(target.forgotten(format!(
                 "{partial} has {found} bytes, and {bytes} were confirmed"
             )));
@@ -227,6 +240,10 @@ impl Session {
             }
             is_synced = self.close(target, file).await?;
         }
+        // Some servers rename over what is there.
+        if !target.replace && self.is_there(target.path).await {
+            return Err(target.exists());
+        }
         let Err(error) = self.give_name(target, partial).await else {
             return Ok(Named {
                 is_synced,
@@ -236,10 +253,10 @@ impl Session {
         if code(&error) == Some(StatusCode::NoSuchFile) {
             return self.was_it_renamed(target, sent, gone()).await;
         }
-        match self.size(target.path).await {
-            Ok(Some(_)) if !target.replace => Err(target.exists()),
-            _ => Err(target.failure("renaming the file", error)),
+        if !target.replace && self.is_there(target.path).await {
+            return Err(target.exists());
         }
+        Err(target.failure("renaming the file", error))
     }
 
     /// Whether the unfinished file is there, and as long as what was sent: by its name, or as it is open where this user
@@ -253,8 +270,9 @@ impl Session {
     ) -> Result<bool, Failure> {
         let failed = |error| target.failure("asking for its size", error);
         let found = match self.size(partial).await {
-            Ok(None) => return Ok(false),
-            Ok(found) => found,
+            Ok(Size::Nothing) => return Ok(false),
+            Ok(Size::Bytes(found)) => Some(found),
+            Ok(Size::Unknown) => None,
             Err(error) if code(&error).is_none() => return Err(failed(error)),
             Err(_) => match self.sftp.fstat(file).await {
                 Ok(found) => found.attrs.size,
