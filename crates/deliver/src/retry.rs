@@ -19,7 +19,8 @@ pub struct Retry {
     pub first: Duration,
     /// The longest pause.
     pub most: Duration,
-    /// For how long one thing is tried before the store counts as gone.
+    /// For how long one thing is tried again, from its first failure on, before the store counts as gone: over a slow
+    /// line one attempt alone may take longer.
     pub patience: Duration,
     /// Who hears of each failure.
     pub listener: Option<Listener>,
@@ -57,6 +58,7 @@ impl Retry {
         mut attempt: impl FnMut() -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let began = Instant::now();
+        let mut failing_since = None;
         let mut pause = self.first;
         loop {
             let why = match attempt() {
@@ -64,15 +66,16 @@ impl Retry {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(why)) => why,
             };
-            let waited = began.elapsed();
-            if waited >= self.patience {
+            let failing = failing_since.get_or_insert_with(Instant::now).elapsed();
+            let left = self.patience.saturating_sub(failing);
+            if left.is_zero() {
                 return Err(Error::Gone {
                     store: store.to_owned(),
-                    waited,
+                    waited: began.elapsed(),
                     why,
                 });
             }
-            let pause_now = pause.min(self.patience - waited);
+            let pause_now = pause.min(left);
             if let Some(listener) = &self.listener {
                 listener(&format!(
                     "{store}: {why}; trying again in {:.1} s",
@@ -126,6 +129,22 @@ mod tests {
         });
         assert!(matches!(refused, Err(Error::Setup(_))));
         assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn an_attempt_that_took_longer_than_patience_lasts_is_made_again() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let retry = quick(Duration::from_millis(20), &heard);
+        let mut tries = 0;
+        let done = retry.insist("s3://b/k", || {
+            tries += 1;
+            if tries > 1 {
+                return Ok(7);
+            }
+            thread::sleep(Duration::from_millis(40));
+            Err(Failure::Passing("cut".into()))
+        });
+        assert_eq!(done.expect("it is tried again"), 7);
     }
 
     #[test]

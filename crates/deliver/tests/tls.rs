@@ -2,9 +2,14 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
-use scelle_deliver::{Ended, Error, S3Options};
+use scelle_deliver::{Ended, Error, Retry, S3Options, StreamOptions};
 use scelle_testkit::{Authority, Front, HttpProxy, ObjectStore, StoreFront};
 use support::{delivered, noise, s3_options, s3_with, send, stream};
 
@@ -67,6 +72,57 @@ fn a_store_is_believed_for_its_name_and_its_authority() {
 }
 
 #[test]
+fn another_certificate_on_the_way_is_waited_for_and_not_believed() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (Some(ours), Some(theirs)) = (
+        Authority::new(folder.path(), "ours"),
+        Authority::new(folder.path(), "theirs"),
+    ) else {
+        return;
+    };
+    let bytes = noise((11 << 20) + 5);
+    let deliver = |key: &str, connections: &[u64]| {
+        let front = StoreFront::start(
+            server.address(),
+            Front {
+                tls: Some(ours.certify("IP:127.0.0.1")),
+                impostor: Some((connections.to_vec(), theirs.certify("IP:127.0.0.1"))),
+                ..Front::default()
+            },
+        );
+        let heard = Arc::new(Mutex::new(String::new()));
+        let hearing = Arc::clone(&heard);
+        let usual = stream(30_000, None);
+        let options = StreamOptions {
+            retry: Retry {
+                listener: Some(Arc::new(move |what| {
+                    hearing.lock().expect("whole").push_str(what);
+                })),
+                ..usual.retry
+            },
+            ..usual
+        };
+        let options_of_store = believing(&front, Some(&ours.certificate()));
+        let ended = send(&bytes, s3_with(&server, key, options_of_store), options);
+        let heard = heard.lock().expect("whole").clone();
+        (ended, heard)
+    };
+    // Whoever is on the line answers some pieces, and the end.
+    let (ended, heard) = deliver("later.pgp", &[1, 2, 5, 7]);
+    delivered(ended);
+    assert!(heard.contains("prove who it is"), "{heard}");
+    assert!(server.object("later.pgp").expect("there") == bytes);
+    // At the beginning it is no trouble of the line.
+    let began = Instant::now();
+    let (ended, heard) = deliver("first.pgp", &[0]);
+    refused(ended, began);
+    assert!(heard.is_empty(), "{heard}");
+}
+
+#[test]
 fn certificates_that_are_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("ca.pem");
@@ -88,6 +144,29 @@ fn certificates_that_are_none() {
     ] {
         let said = opened(text);
         assert!(said.contains("ca.pem"), "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_that_wants_a_login_is_named_as_what_refuses() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let proxy = HttpProxy::start_refusing();
+    let with_login = |login: Option<&str>| {
+        let options = S3Options {
+            proxy: Some(proxy.url()),
+            proxy_login: login.map(scelle_deliver::Secret::new),
+            ..s3_options(&server.endpoint(), true)
+        };
+        let began = Instant::now();
+        let store = s3_with(&server, "proxy.pgp", options);
+        refused(send(b"bundle", store, stream(30_000, None)), began)
+    };
+    for login in [None, Some("ana:hunter2")] {
+        let said = with_login(login);
+        assert!(said.contains("SCELLE_PROXY_LOGIN"), "{said}");
+        assert!(said.contains("407") && !said.contains("hunter2"), "{said}");
     }
 }
 

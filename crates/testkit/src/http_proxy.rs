@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-/// A proxy that lets everybody through, and keeps what they said.
+/// A proxy that lets everybody through, or nobody, and keeps what they said.
 pub struct HttpProxy {
     address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
@@ -16,6 +16,15 @@ pub struct HttpProxy {
 impl HttpProxy {
     /// Listens.
     pub fn start() -> Self {
+        Self::start_with(true)
+    }
+
+    /// The same, for one that wants another login than anybody has.
+    pub fn start_refusing() -> Self {
+        Self::start_with(false)
+    }
+
+    fn start_with(lets_through: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -23,7 +32,7 @@ impl HttpProxy {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (shared, client) = (Arc::clone(&shared), client.expect("connected"));
-                thread::spawn(move || drop(carry(client, &shared)));
+                thread::spawn(move || drop(carry(client, &shared, lets_through)));
             }
         });
         Self { address, heard }
@@ -40,7 +49,7 @@ impl HttpProxy {
     }
 }
 
-fn carry(mut client: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
+fn carry(mut client: TcpStream, heard: &Mutex<Vec<String>>, lets_through: bool) -> io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -53,6 +62,12 @@ fn carry(mut client: TcpStream, heard: &Mutex<Vec<String>>) -> io::Result<()> {
     heard.lock().expect("whole").push(head);
     if !is_connect {
         return client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n");
+    }
+    if !lets_through {
+        return client.write_all(
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\
+              Content-Length: 0\r\n\r\n",
+        );
     }
     let server = TcpStream::connect(place)?;
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;

@@ -31,6 +31,8 @@ pub enum Trouble {
     FailBefore,
     /// It says that it failed, and has done it.
     FailAfter,
+    /// It says that it knows no such upload, and is not asked.
+    Unknown,
     /// From here on nothing is let through any more.
     Gone,
 }
@@ -44,6 +46,8 @@ pub struct Front {
     pub troubles: Vec<Trouble>,
     /// What happens at the store after a trouble, before anybody asks again.
     pub meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
+    /// What else it shows on some connections, by their numbers from 0, as somebody on the line would.
+    pub impostor: Option<(Vec<u64>, ServerCertificate)>,
 }
 
 /// Hands requests on to a store, one a connection.
@@ -55,6 +59,7 @@ pub struct StoreFront {
 struct State {
     to: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
+    impostor: Option<(Vec<u64>, Arc<ServerConfig>)>,
     troubles: Mutex<VecDeque<Trouble>>,
     meanwhile: Option<Box<dyn Fn() + Send + Sync>>,
     asked: AtomicU64,
@@ -69,6 +74,9 @@ impl StoreFront {
         let state = Arc::new(State {
             to,
             tls: front.tls.as_ref().map(server_config),
+            impostor: front
+                .impostor
+                .map(|(connections, shown)| (connections, server_config(&shown))),
             troubles: Mutex::new(front.troubles.into()),
             meanwhile: front.meanwhile,
             asked: AtomicU64::new(0),
@@ -76,10 +84,10 @@ impl StoreFront {
         });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
-            for client in listener.incoming() {
+            for (number, client) in (0..).zip(listener.incoming()) {
                 let (shared, client) = (Arc::clone(&shared), client.expect("connected"));
                 // Either end may go at any time: that is what a line does.
-                thread::spawn(move || drop(shared.serve(client)));
+                thread::spawn(move || drop(shared.serve(client, number)));
             }
         });
         Self { address, state }
@@ -97,8 +105,10 @@ impl StoreFront {
 }
 
 impl State {
-    fn serve(&self, client: TcpStream) -> io::Result<()> {
-        let Some(config) = &self.tls else {
+    fn serve(&self, client: TcpStream, number: u64) -> io::Result<()> {
+        let impostor = self.impostor.as_ref();
+        let impostor = impostor.filter(|(connections, _)| connections.contains(&number));
+        let Some(config) = impostor.map(|(_, config)| config).or(self.tls.as_ref()) else {
             return self.answer(client);
         };
         let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
@@ -127,6 +137,7 @@ impl State {
                 self.ask(&head, &body).map(|_| Vec::new())?
             }
             Some(Trouble::CutBefore | Trouble::Gone) => Vec::new(),
+            Some(Trouble::Unknown) => UNKNOWN.to_vec(),
             Some(Trouble::FailBefore) => FAILED.to_vec(),
             Some(Trouble::CutAfter) => self.ask(&head, &body).map(|_| Vec::new())?,
             Some(Trouble::FailAfter) => self.ask(&head, &body).map(|_| FAILED.to_vec())?,

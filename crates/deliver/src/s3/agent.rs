@@ -1,6 +1,11 @@
 //! The way to a store: endpoint, TLS, proxy, and what goes wrong on it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use ureq::{
     Agent, Proxy, ProxyProtocol,
@@ -11,12 +16,76 @@ use super::S3Options;
 use crate::{Error, Failure, Secret, address::without_login};
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a line may be still. A store that joins thousands of parts takes its time to answer.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
-const READ_PATIENCE: Duration = Duration::from_secs(300);
+/// How long an answer may take. A store that joins thousands of parts takes its time; and of what was sent, up to
+/// 4 MiB may still be in this host's own buffers, which take 7 minutes over a line of 10 kB/s.
+const READ_PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes that are sent before the pace is looked at again.
+const STEP: usize = 32 << 10;
+
+/// What a line must carry to count as one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// So long it may carry nothing; and in each time that is as long it carries more than nothing.
+    pub(super) window: Duration,
+    /// Bytes that it carries in that time.
+    pub(super) least: u64,
+}
+
+impl Default for Pace {
+    /// A slow line has 10 kB/s; 1 kB/s is none.
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(120),
+            least: 128 << 10,
+        }
+    }
+}
+
+/// The body of a request, which ends in an error where whoever reads it is slower than the pace. A peer may take
+/// a byte a minute for ever: each write then makes progress, and no time-out of one ends it.
+pub(super) struct Paced<'a> {
+    body: &'a [u8],
+    pace: Pace,
+    since: Instant,
+    bytes: u64,
+}
+
+impl<'a> Paced<'a> {
+    pub(super) fn new(body: &'a [u8], pace: Pace) -> Self {
+        Self {
+            body,
+            pace,
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+}
+
+impl Read for Paced<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let Pace { window, least } = self.pace;
+        let took = self.since.elapsed();
+        if took >= window {
+            if self.bytes < least {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "the line is too slow, or the store does not read: it took {} bytes in {} s",
+                        self.bytes,
+                        took.as_secs()
+                    ),
+                ));
+            }
+            (self.since, self.bytes) = (Instant::now(), 0);
+        }
+        let count = self.body.read(into)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
 
 /// What requests are sent with.
-pub(super) fn agent(options: &S3Options) -> Result<Agent, Error> {
+pub(super) fn agent(options: &S3Options, pace: Pace) -> Result<Agent, Error> {
     let mut tls = TlsConfig::builder();
     if let Some(path) = &options.authorities {
         tls = tls.root_certs(authorities(path)?);
@@ -31,7 +100,8 @@ pub(super) fn agent(options: &S3Options) -> Result<Agent, Error> {
         .proxy(proxy.transpose()?)
         .timeout_connect(Some(CONNECT_PATIENCE))
         .timeout_resolve(Some(CONNECT_PATIENCE))
-        .timeout_per_write(Some(WRITE_PATIENCE))
+        .timeout_per_write(Some(pace.window))
+        .output_buffer_size(STEP)
         .timeout_per_read(Some(READ_PATIENCE))
         .timeout_recv_response(Some(READ_PATIENCE))
         .timeout_recv_body(Some(READ_PATIENCE))
@@ -74,7 +144,13 @@ fn proxy(url: &str, login: Option<&Secret>) -> Result<Proxy, Error> {
     if let Some(port) = uri.port_u16() {
         proxy = proxy.port(port);
     }
-    if let Some((user, password)) = login.and_then(|login| login.show().split_once(':')) {
+    if let Some(login) = login {
+        let (user, password) = login.show().split_once(':').ok_or_else(|| {
+            Error::Setup(format!(
+                "{} holds no colon: write USER:PASSWORD",
+                S3Options::PROXY_LOGIN
+            ))
+        })?;
         proxy = proxy.username(user).password(password);
     }
     proxy.build().map_err(|_| wrong())
@@ -101,14 +177,30 @@ pub(super) fn split_endpoint(endpoint: &str) -> Result<(String, String), Error> 
     Ok((origin.to_owned(), path.trim_end_matches('/').to_owned()))
 }
 
-/// What went wrong on the line. A certificate that nobody vouches for won't be another one soon.
-pub(super) fn passing(error: &ureq::Error) -> Failure {
-    if is_of_trust(error) {
-        return Failure::Final(Error::Setup(format!(
+/// What went wrong on the line. A certificate that nobody vouches for won't be another one soon, nor does a proxy
+/// soon take a login that it refused; but where both were good in this run before (`was_reached`), it is the line, or
+/// somebody on it, and one bad answer must not end a delivery.
+pub(super) fn passing(error: &ureq::Error, was_reached: bool) -> Failure {
+    let lasting = if is_of_trust(error) {
+        Some(format!(
             "the store does not prove who it is: {error}; its certificate must be for the name in the endpoint, \
              be valid by the clock of this host, and be vouched for by an authority of the file that --ca-cert \
              (or AWS_CA_BUNDLE) names, else by one that Mozilla trusts"
-        )));
+        ))
+    } else if wants_login(error) {
+        Some(format!(
+            "the proxy lets nobody through whom it does not know (status 407): its user and password go into {}, \
+             as USER:PASSWORD",
+            S3Options::PROXY_LOGIN
+        ))
+    } else {
+        None
+    };
+    if let Some(why) = lasting {
+        return match was_reached {
+            true => Failure::Passing(why),
+            false => Failure::Final(Error::Setup(why)),
+        };
     }
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
@@ -116,6 +208,11 @@ pub(super) fn passing(error: &ureq::Error) -> Failure {
         }
         _ => Failure::Passing(error.to_string()),
     }
+}
+
+/// Whether the proxy wants to know who asks; of its answer `ureq` gives a sentence alone.
+fn wants_login(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::ConnectProxyFailed(said) if said.contains("407"))
 }
 
 /// Whether it is about the store's certificate. What goes wrong while hands are shaken comes as an error of
@@ -162,11 +259,58 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_read_at_a_pace() {
+        let pace = Pace {
+            window: Duration::from_millis(50),
+            least: 1000,
+        };
+        let read = |bytes_at_once: usize, pause_ms: u64| -> io::Result<usize> {
+            let mut paced = Paced::new(&[7; 4000], pace);
+            let mut sum = 0;
+            loop {
+                match paced.read(&mut vec![0; bytes_at_once])? {
+                    0 => return Ok(sum),
+                    count => sum += count,
+                }
+                std::thread::sleep(Duration::from_millis(pause_ms));
+            }
+        };
+        assert_eq!(read(4000, 0).expect("at once"), 4000);
+        // A pause may be longer than the time, where what was taken in it is enough.
+        assert_eq!(read(1000, 60).expect("slow"), 4000);
+        let late = read(10, 20).expect_err("too slow");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_line_that_was_good_before_is_tried_again() {
+        let wrong = [
+            ureq::Error::Rustls(rustls::Error::InvalidCertificate(
+                rustls::CertificateError::UnknownIssuer,
+            )),
+            ureq::Error::ConnectProxyFailed("proxy server responded 407/407".into()),
+        ];
+        for error in wrong {
+            let first = passing(&error, false);
+            assert!(
+                matches!(first, Failure::Final(Error::Setup(_))),
+                "{first:?}"
+            );
+            let later = passing(&error, true);
+            assert!(matches!(later, Failure::Passing(_)), "{later:?}");
+        }
+    }
+
+    #[test]
     fn proxies() {
         let login = Secret::new("ana:hunter2");
         let made = proxy("http://proxy.example.org:3128", Some(&login)).expect("sound");
         assert_eq!((made.host(), made.port()), ("proxy.example.org", 3128));
         assert_eq!(made.username(), Some("ana"));
+        let refused = proxy("http://proxy.example.org", Some(&Secret::new("hunter2")));
+        let refused = refused.expect_err("no user").to_string();
+        assert!(refused.contains("SCELLE_PROXY_LOGIN"), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
         let made = proxy("http://[2001:db8::1]", None).expect("sound");
         assert_eq!((made.port(), made.username()), (80, None));
         for wrong in [

@@ -4,7 +4,7 @@ use crate::{Error, Failure, error::printable};
 
 /// An answer, as far as it is looked at.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) status: u16,
     pub(super) etag: Option<String>,
     pub(super) version: Option<String>,
@@ -15,6 +15,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn new(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            body: body.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// The code of an error, where the body is one. A request that takes long may be answered with 200 before
     /// it fails.
     pub(super) fn code(&self) -> Option<String> {
@@ -24,12 +32,12 @@ impl Answer {
     }
 
     /// Whether it is a yes.
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status) && !begins(&self.body, "Error")
     }
 
     /// Whether it says that the object was made of its parts: a status alone says nothing, any page in between has one.
-    pub(super) fn is_made(&self) -> bool {
+    pub(crate) fn is_made(&self) -> bool {
         // Some services name it otherwise where they are asked again.
         let made = [
             "CompleteMultipartUploadResult",
@@ -40,7 +48,7 @@ impl Answer {
     }
 
     /// A no, and whether it is worth another try.
-    pub(super) fn refusal(&self, store: &str) -> Failure {
+    pub(crate) fn refusal(&self, store: &str) -> Failure {
         const PASSING: [&str; 9] = [
             "RequestTimeout",
             "SlowDown",
@@ -124,11 +132,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer {
-            status,
-            body: body.to_owned(),
-            ..Answer::default()
-        }
+        Answer::new(status, body)
     }
 
     #[test]

@@ -14,15 +14,16 @@ mod answer;
 mod options;
 mod sign;
 
-use agent::{agent, passing, split_endpoint};
-use answer::{Answer, element};
+use agent::{Pace, Paced, agent, passing, split_endpoint};
+pub(crate) use answer::Answer;
+use answer::element;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use md5::Md5;
 pub use options::{Credentials, S3Options};
 use sha2::{Digest as _, Sha256};
 use sign::{Signing, encode};
-use ureq::{Agent, http};
+use ureq::{Agent, SendBody, http};
 
 use crate::{Address, Begun, Confirmation, Error, Failure, Piece, SentPiece, Store, transfer::hex};
 
@@ -47,8 +48,11 @@ pub struct S3 {
     replace: bool,
     /// How far the store's clock is ahead of the host's, where that was asked.
     skew: SignedDuration,
-    /// Whether it was asked to complete the upload before.
-    was_completed: bool,
+    /// What it answered when it was asked to complete the upload before, and did not say that it had.
+    asked_to_complete: Option<String>,
+    /// Whether it has done something in this run: whoever stands on the line may show another certificate later.
+    was_reached: bool,
+    pace: Pace,
 }
 
 impl S3 {
@@ -61,6 +65,15 @@ impl S3 {
         credentials: Credentials,
         options: S3Options,
     ) -> Result<Self, Error> {
+        Self::with_pace(address, credentials, options, Pace::default())
+    }
+
+    fn with_pace(
+        address: Address,
+        credentials: Credentials,
+        options: S3Options,
+        pace: Pace,
+    ) -> Result<Self, Error> {
         let setup = |why: String| Error::Setup(why);
         let Address::S3 { bucket, key } = &address else {
             return Err(setup(format!("{address} is no address of S3")));
@@ -70,7 +83,7 @@ impl S3 {
                 "{address} names no object: write s3://BUCKET/KEY"
             )));
         }
-        let agent = agent(&options)?;
+        let agent = agent(&options, pace)?;
         let region = options.region.unwrap_or_else(|| "us-east-1".into());
         let mut path = format!("/{bucket}/{key}");
         let mut endpoint = None;
@@ -103,14 +116,18 @@ impl S3 {
             credentials,
             replace: options.replace,
             skew: SignedDuration::ZERO,
-            was_completed: false,
+            asked_to_complete: None,
+            was_reached: false,
+            pace,
         })
     }
 
     /// Sends one request, signed, and gives what was answered if it was a yes.
     fn ask(&mut self, request: &Asked<'_>) -> Result<Answer, Failure> {
-        let answer = self.send(request).map_err(|error| passing(&error))?;
+        let answer = self.send(request);
+        let answer = answer.map_err(|error| passing(&error, self.was_reached))?;
         if answer.is_success() {
+            self.was_reached = true;
             return Ok(answer);
         }
         if answer.code().as_deref() == Some("RequestTimeTooSkewed")
@@ -156,7 +173,12 @@ impl S3 {
             request = request.header(*name, value);
         }
         let response = match asked.body {
-            Some(body) => self.agent.run(request.body(body)?)?,
+            Some(body) => {
+                let request = request.header("content-length", body.len());
+                let mut paced = Paced::new(body, self.pace);
+                let body = SendBody::from_reader(&mut paced);
+                self.agent.run(request.body(body)?)?
+            }
             None => self.agent.run(request.body(())?)?,
         };
         read(response)
@@ -181,15 +203,15 @@ impl S3 {
             Err(Failure::Passing(why)) => return Err(Failure::Passing(why)),
             Ok(_) | Err(Failure::Final(_)) => {}
         }
-        if !self.was_completed {
+        let Some(before) = &self.asked_to_complete else {
             return Err(error.into());
-        }
+        };
         Err(Error::Refused {
             store: self.name(),
             why: format!(
-                "the line was cut while it made the object of its parts, and now it does not know the upload \
-                 ({error}): the object may be there, but it did not confirm it, and what these credentials \
-                 can see does not prove it"
+                "it was asked to make the object of its parts and did not say that it had ({before}), and now it \
+                 does not know the upload ({error}): the object may be there, but it did not confirm it, and what \
+                 these credentials can see does not prove it"
             ),
         }
         .into())
@@ -247,17 +269,18 @@ impl Store for S3 {
             Err(Failure::Final(error @ Error::Forgotten { .. })) => {
                 self.was_it_completed(sent, error)?
             }
-            Err(Failure::Final(error)) if self.was_completed => {
+            Err(Failure::Final(error)) if self.asked_to_complete.is_some() => {
                 self.was_it_completed(sent, error)?
             }
-            Err(failure) => {
-                self.was_completed |= matches!(failure, Failure::Passing(_));
-                return Err(failure);
+            Err(Failure::Passing(why)) => {
+                self.asked_to_complete = Some(why.clone());
+                return Err(Failure::Passing(why));
             }
+            Err(failure) => return Err(failure),
             Ok(answer) if answer.is_made() => answer,
             Ok(_) => {
-                self.was_completed = true;
                 let why = "it did not say that it made the object of its parts";
+                self.asked_to_complete = Some(why.into());
                 return Err(Failure::Passing(why.into()));
             }
         };
@@ -389,7 +412,87 @@ fn confirmation(answer: &Answer, sent: &[SentPiece]) -> Confirmation {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        thread,
+        time::{Duration, Instant},
+    };
+
     use super::*;
+
+    /// A peer that takes one request in its own way.
+    fn peer(serve: impl FnOnce(TcpStream) + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        thread::spawn(move || serve(listener.accept().expect("connected").0));
+        format!("http://{address}")
+    }
+
+    /// Sends more than all buffers on the way hold, at a pace that no test waits for long.
+    fn put(endpoint: String) -> Result<String, Failure> {
+        let options = S3Options {
+            endpoint: Some(endpoint),
+            ..S3Options::default()
+        };
+        let pace = Pace {
+            window: Duration::from_millis(500),
+            least: 1 << 20,
+        };
+        let address = "s3://vault/a".parse().expect("an address");
+        let credentials = Credentials::new("key", "secret", None);
+        let mut store = S3::with_pace(address, credentials, options, pace).expect("sound");
+        let bytes = vec![7_u8; 48 << 20];
+        let piece = Piece {
+            index: 0,
+            offset: 0,
+            bytes: &bytes,
+            sha256: Sha256::digest(&bytes).into(),
+            md5: Md5::digest(&bytes).into(),
+        };
+        let begun = Begun {
+            upload: "id".into(),
+        };
+        store.put(&begun, &piece)
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_counts_as_a_line_that_was_cut() {
+        let silent = peer(|line| {
+            thread::sleep(Duration::from_secs(60));
+            drop(line);
+        });
+        let dripping = peer(|mut line| {
+            let mut few = [0; 1 << 10];
+            while line.read(&mut few).is_ok_and(|count| count > 0) {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        for endpoint in [silent, dripping] {
+            let began = Instant::now();
+            let failed = put(endpoint).expect_err("nobody takes it");
+            assert!(matches!(failed, Failure::Passing(_)), "{failed:?}");
+            assert!(began.elapsed() < Duration::from_secs(30), "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_reads_slowly_is_waited_for() {
+        let slow = peer(|mut line| {
+            let mut some = vec![0; 256 << 10];
+            let mut left = 48 << 20;
+            while left > 0 {
+                let count = line.read(&mut some).expect("it is sent");
+                left -= count.min(left);
+                thread::sleep(Duration::from_millis(5));
+            }
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 0\r\n\r\n";
+            line.write_all(answer.as_bytes()).expect("answered");
+            // The head came on top; a line that ends with something unread loses its answer.
+            drop(io::copy(&mut line, &mut io::sink()));
+        });
+        assert_eq!(put(slow).expect("taken"), "\"1\"");
+    }
 
     #[test]
     fn etags_of_parts() {

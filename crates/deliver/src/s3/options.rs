@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use crate::{Error, Secret};
+use crate::{Error, Secret, address::without_login};
 
 /// Who the sender is.
 #[derive(Clone)]
@@ -66,21 +66,36 @@ pub struct S3Options {
 impl S3Options {
     /// The name of the variable for [`proxy_login`](Self::proxy_login).
     pub const PROXY_LOGIN: &str = "SCELLE_PROXY_LOGIN";
+    const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+    const AUTHORITIES: &str = "AWS_CA_BUNDLE";
+
+    /// What [`or_environment`](Self::or_environment) would take from there of what decides where a bundle goes and who
+    /// is believed to be the store: the variables, and their values as they may be shown. Whoever owns the host may have
+    /// set them.
+    pub fn of_environment(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.endpoint.is_none() {
+            let named = named_variable(&Self::ENDPOINTS);
+            found.extend(named.map(|(name, value)| (name, without_login(&value))));
+        }
+        if self.authorities.is_none() {
+            found.extend(named_variable(&[Self::AUTHORITIES]));
+        }
+        found
+    }
 
     /// The same, with what it does not say taken from the environment, under the names that AWS's own tools use:
     /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_CA_BUNDLE`; and
     /// the proxy's login from [`PROXY_LOGIN`](Self::PROXY_LOGIN). A proxy is not taken from there.
     #[must_use]
     pub fn or_environment(mut self) -> Self {
-        self.endpoint = self
-            .endpoint
-            .or_else(|| variable(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
+        self.endpoint = self.endpoint.or_else(|| variable(&Self::ENDPOINTS));
         self.region = self
             .region
             .or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         self.authorities = self
             .authorities
-            .or_else(|| variable(&["AWS_CA_BUNDLE"]).map(PathBuf::from));
+            .or_else(|| variable(&[Self::AUTHORITIES]).map(PathBuf::from));
         self.proxy_login = self
             .proxy_login
             .or_else(|| Secret::from_environment(Self::PROXY_LOGIN));
@@ -89,8 +104,13 @@ impl S3Options {
 }
 
 /// The first of these environment variables that is set.
-fn variable(names: &[&str]) -> Option<String> {
+fn variable(names: &[&'static str]) -> Option<String> {
+    named_variable(names).map(|(_, value)| value)
+}
+
+fn named_variable(names: &[&'static str]) -> Option<(&'static str, String)> {
+    let value = |name| env::var(name).ok().filter(|value| !value.is_empty());
     names
         .iter()
-        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        .find_map(|name| value(name).map(|value| (*name, value)))
 }
