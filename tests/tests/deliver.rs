@@ -62,6 +62,7 @@ const FIFTY: Cuts = Cuts {
     seed: 7,
     count: 50,
     within_bytes: 6 << 20,
+    first_bytes: 0,
     gone_after: u64::MAX,
 };
 
@@ -383,8 +384,18 @@ fn a_collection_whose_store_goes_away_is_delivered_later() {
     assert!(refused.err.contains(&gone), "{}", refused.err);
     assert!(refused.err.contains("--moved"), "{}", refused.err);
     assert!(server.object("late.scelle.zip").is_none());
-    let done = deliver(&["--deliver-in-clear", "--moved"]).ended(0).json();
+    let zeros = "0".repeat(64);
+    let other = ["--deliver-in-clear", "--moved", "--root", &zeros];
+    let refused = deliver(&other).ended(2);
+    assert!(refused.err.contains("another bundle"), "{}", refused.err);
+    assert!(server.object("late.scelle.zip").is_none());
+    let same = ["--deliver-in-clear", "--moved", "--root", root];
+    let done = deliver(&same).ended(0).json();
     assert_eq!(done["receipt"]["root"]["root"], root);
+    assert_eq!(
+        done["receipt"]["root"]["from"],
+        "sealed in the run that began the delivery"
+    );
     assert_eq!(done["receipt"]["to"], out);
     assert!(
         done["receipt"]["sha256"].is_null(),
@@ -482,6 +493,77 @@ fn a_bundle_that_exists_is_delivered_and_goes_on() {
 }
 
 #[test]
+fn a_receipt_that_could_not_be_written_is_written_later() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    noisy_folder(&source, 3);
+    let bundle = text(&folder.path().join("case.scelle.zip"));
+    run(collector(), collect(&text(&source), &bundle, &[])).ended(0);
+    let place = folder.path().join("receipts");
+    let receipt = text(&place.join("case.json"));
+    let deliver = [
+        "deliver",
+        &bundle,
+        "--to",
+        "s3://vault/",
+        "--deliver-in-clear",
+        "--receipt",
+        &receipt,
+    ];
+    let journal = format!("{bundle}.delivery");
+    let unkept = run(sender(&server), deliver).ended(1);
+    assert!(unkept.err.contains(&journal), "{}", unkept.err);
+    assert!(unkept.text().contains("Confirmed"), "{}", unkept.text());
+    assert!(Path::new(&journal).exists());
+    fs::create_dir(&place).expect("made");
+    let done = run(sender(&server), deliver).ended(0);
+    assert!(done.err.contains("were there already"), "{}", done.err);
+    assert!(Path::new(&receipt).exists());
+    assert!(!Path::new(&journal).exists());
+}
+
+#[test]
+fn what_the_host_decides_of_the_way_is_said() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    windows_folder(&source);
+    let source = text(&source);
+    let authorities = text(&folder.path().join("none.pem"));
+    let send = |name: &str, bundle: Option<&str>, more: &[&str]| {
+        let receipt = text(&folder.path().join(format!("{name}.json")));
+        let out = format!("s3://vault/{name}");
+        let usual = ["--deliver-in-clear", "--receipt", &receipt];
+        let mut command = sender(&server);
+        if let Some(bundle) = bundle {
+            command.env("AWS_CA_BUNDLE", bundle);
+        }
+        run(
+            command,
+            collect(&source, &out, &[&usual[..], more].concat()),
+        )
+    };
+    let told = send("host.zip", None, &[]).ended(0).err;
+    assert!(told.contains("AWS_ENDPOINT_URL_S3"), "{told}");
+    assert!(told.contains(&server.endpoint()), "{told}");
+    assert!(told.contains("protects nothing"), "{told}");
+    assert!(!told.contains("AWS_CA_BUNDLE"), "{told}");
+    // What the command line says goes before it.
+    let endpoint = server.endpoint();
+    let named = ["--endpoint", &*endpoint];
+    let told = send("named.zip", None, &named).ended(0).err;
+    assert!(!told.contains("AWS_ENDPOINT_URL_S3"), "{told}");
+    let told = send("refused.zip", Some(&authorities), &named).ended(2).err;
+    assert!(told.contains("AWS_CA_BUNDLE"), "{told}");
+    assert!(told.contains("none.pem"), "{told}");
+}
+
+#[test]
 fn a_proxy_is_taken_from_the_command_line_and_not_from_the_host() {
     let Some(server) = ObjectStore::start() else {
         return;
@@ -528,6 +610,21 @@ fn a_proxy_is_taken_from_the_command_line_and_not_from_the_host() {
             .any(|head| head.contains("Basic YW5hOmh1bnRlcjI=")),
         "{heard:?}"
     );
+
+    // A login that is none is not taken for no login.
+    let mut command = sender(&server);
+    command.env("SCELLE_PROXY_LOGIN", "hunter2");
+    let receipt = text(&folder.path().join("half.json"));
+    let usual = ["--deliver-in-clear", "--receipt", &receipt];
+    let url = proxy.url();
+    let through = [&usual[..], &["--proxy", &*url]].concat();
+    let refused = run(command, collect(&source, "s3://vault/half.zip", &through)).ended(2);
+    assert!(
+        refused.err.contains("SCELLE_PROXY_LOGIN"),
+        "{}",
+        refused.err
+    );
+    assert!(!refused.err.contains("hunter2"), "{}", refused.err);
 
     // What stands on a command line stands in the list of processes: neither taken nor shown again.
     for wrong in ["--proxy", "--endpoint"] {

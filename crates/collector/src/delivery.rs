@@ -121,12 +121,8 @@ impl DeliveryArgs {
             );
         }
         let options = S3Options {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            authorities: self.ca_cert.clone(),
-            proxy: self.proxy.clone(),
-            proxy_login: None,
             replace: force,
+            ..self.s3()
         };
         let credentials = Credentials::from_environment()?;
         Ok(Box::new(S3::new(
@@ -134,6 +130,41 @@ impl DeliveryArgs {
             credentials,
             options.or_environment(),
         )?))
+    }
+
+    fn s3(&self) -> S3Options {
+        S3Options {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            authorities: self.ca_cert.clone(),
+            proxy: self.proxy.clone(),
+            ..S3Options::default()
+        }
+    }
+
+    /// Says what the host's environment decides of the way to an S3 service, and where that way protects nothing.
+    pub fn tell_way(&self, address: &Address, terminal: &Terminal) {
+        if let Address::Sftp { .. } = address {
+            return;
+        }
+        let options = self.s3();
+        for (variable, value) in options.of_environment() {
+            let (decides, instead) = match variable {
+                "AWS_CA_BUNDLE" => ("who vouches for the store", "--ca-cert"),
+                _ => ("where the store is", "--endpoint"),
+            };
+            terminal.warn(format!(
+                "{variable} in this host's environment says {decides}: {}; {instead} goes before it",
+                plain(&value)
+            ));
+        }
+        let endpoint = options.or_environment().endpoint;
+        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+            terminal.warn(
+                "the store is reached by http://, which protects nothing: whoever is on the line sees what is sent \
+                 and how it is signed, and can answer in the store's place, so that a receipt proves nothing",
+            );
+        }
     }
 
     /// How long it is tried, with its troubles told.

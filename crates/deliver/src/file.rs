@@ -40,6 +40,8 @@ pub struct Delivered {
     pub sent_before: u64,
     /// Whether the store had forgotten an earlier delivery, and all was sent again.
     pub sent_again: bool,
+    /// Why the receipt was not kept, where it was not: the journal stays, so that the same delivery gives it again.
+    pub unkept: Option<Error>,
 }
 
 /// The rest of a bundle whose store was gone.
@@ -84,7 +86,8 @@ pub(crate) fn journal_of(path: &Path) -> PathBuf {
 /// piece's bytes.
 ///
 /// Nothing is removed but the journal, and that only once the caller has the receipt: `keep` is
-/// called with it before, to put it on disk.
+/// called with it before, to put it on disk. Where it can't, the journal stays: delivered again, nothing is sent, and
+/// the store is asked once more what it has.
 ///
 /// # Errors
 /// What the store says; where the file changed meanwhile.
@@ -100,6 +103,11 @@ pub fn deliver_file(
     let (sha256, confirmation) = loop {
         let sent = work.send(advance);
         match sent.and_then(|sha256| Ok((sha256, work.transfer.finish()?))) {
+            Err(Error::Forgotten { why, .. } | Error::Refused { why, .. })
+                if work.confirmed.is_some() =>
+            {
+                return Err(work.was_confirmed(&why));
+            }
             Err(Error::Forgotten { .. }) if work.head.local_from == 0 && !sent_again => {
                 sent_again = true;
                 work.restart()?;
@@ -107,6 +115,9 @@ pub fn deliver_file(
             done => break done?,
         }
     };
+    let host_time = Timestamp::now().to_string();
+    // A disk that is full takes neither this nor the receipt, which is shown all the same.
+    drop(work.journal.confirm(&host_time));
     let transfer = work.transfer;
     let receipt = Receipt {
         receipt: FORMAT,
@@ -116,13 +127,16 @@ pub fn deliver_file(
         bytes: transfer.bytes,
         sha256,
         confirmation,
-        host_time: Timestamp::now().to_string(),
+        host_time,
         pieces: transfer.sent,
     };
-    keep(&receipt)?;
-    work.journal.remove()?;
+    let unkept = keep(&receipt).err();
+    if unkept.is_none() {
+        work.journal.remove()?;
+    }
     Ok(Delivered {
         receipt,
+        unkept,
         sent_before: if sent_again { 0 } else { work.sent_before },
         sent_again,
     })
@@ -136,20 +150,43 @@ fn check_place(begun: &Head, store: &dyn Store, moved: bool) -> Result<(), Strin
         let addresses = (begun.to.parse::<Address>(), name.parse::<Address>());
         matches!(addresses, (Ok(begun), Ok(now)) if begun.is_same_but_for_host(&now))
     };
+    // Where the store was never reached, only the rest of the bundle is here, which is of use nowhere else.
+    let (what, instead) = match (&begun.upload, begun.is_rest) {
+        (None, _) => ("was to begin, and has not", ""),
+        (Some(_), true) => ("has begun", ""),
+        (Some(_), false) => ("has begun", ", or remove this file to begin another"),
+    };
     if begun.to != name && !(moved && is_moved_file()) {
         return Err(format!(
-            "a delivery to {} has begun: go on with it, or remove this file to begin another",
+            "a delivery to {} {what}: go on with it{instead}",
             begun.to
         ));
     }
     if begun.endpoint != endpoint && !moved {
         return Err(format!(
-            "a delivery to {} at {} has begun, and this would go on at {endpoint}: name that place again, say \
-             with --moved that it is the same store under another name, or remove this file to begin another",
+            "a delivery to {} at {} {what}, and this would go on at {endpoint}: name that place again, or say \
+             with --moved that it is the same store under another name{instead}",
             begun.to, begun.endpoint
         ));
     }
     Ok(())
+}
+
+/// The root of a rest: the one that its journal has, which must be the one that was told, where both are known.
+fn root_of_rest(noted: Option<Root>, told: Option<Root>) -> Result<Option<Root>, String> {
+    let Some(mut noted) = noted else {
+        return Ok(told);
+    };
+    if let Some(told) = told.filter(|told| told.root != noted.root) {
+        return Err(format!(
+            "the root of the bundle that this is the rest of is {}, and not {}, as was told: it is another bundle",
+            noted.root, told.root
+        ));
+    }
+    if noted.from != Root::TOLD {
+        noted.from = Root::SEALED_BEFORE.into();
+    }
+    Ok(Some(noted))
 }
 
 struct Work {
@@ -163,6 +200,8 @@ struct Work {
     sizes: PieceSizes,
     root: Option<Root>,
     sent_before: u64,
+    /// When an earlier run had all of it confirmed, and could not write its receipt.
+    confirmed: Option<String>,
 }
 
 impl Work {
@@ -176,6 +215,7 @@ impl Work {
         let mut sizes = options.sizes.fitting(bytes, transfer.store.most_pieces());
         let mut root = options.root.clone();
         let mut rest = None;
+        let mut confirmed = None;
         if let Some(read) = before {
             let wrong = |why: String| Error::Journal {
                 path: journal_path.clone(),
@@ -191,19 +231,20 @@ impl Work {
                     "its numbers are of more bytes than there can be".into(),
                 ));
             };
-            if let Some((whole, told)) = &read.closed {
+            if let Some((whole, noted)) = &read.closed {
                 if all != *whole {
                     return Err(wrong(format!(
                         "the file beside it has {bytes} bytes, and {} are missing from the bundle",
                         whole - read.head.local_from.min(*whole)
                     )));
                 }
-                root = told.clone().or(root);
+                root = root_of_rest(noted.clone(), root).map_err(wrong)?;
             }
             sizes = PieceSizes::new(read.head.first_piece_bytes);
             let head = &read.head;
             rest = head.is_rest.then_some((head.local_from, head.is_encrypted));
             transfer.begun = read.begun();
+            confirmed = read.confirmed;
             transfer.bytes = sent;
             transfer.sent = read.sent;
         }
@@ -221,10 +262,14 @@ impl Work {
         let closed = head
             .is_rest
             .then(|| (head.local_from + bytes, root.clone()));
-        let journal = Journal::create(&journal_path, &head, &transfer.sent, closed)?;
+        let mut journal = Journal::create(&journal_path, &head, &transfer.sent, closed)?;
+        if let Some(host_time) = &confirmed {
+            journal.confirm(host_time)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
+            confirmed,
             sent_before: transfer.bytes,
             transfer,
             journal,
@@ -298,6 +343,20 @@ impl Work {
             why: format!(
                 "{} is not what was being delivered: it has changed since; remove this file to deliver it anew",
                 self.path.display()
+            ),
+        }
+    }
+
+    /// The store has forgotten what an earlier run had confirmed: it has made the bundle of it, and is not sent it again.
+    fn was_confirmed(&self, why: &str) -> Error {
+        Error::Journal {
+            path: journal_of(&self.path),
+            why: format!(
+                "{} had confirmed all of it at {} (by the clock here), and the receipt could not be written then; now \
+                 it does not say so any more ({why}). Nothing was sent: have a look at what it has with a right \
+                 to read, or remove this file to deliver it anew",
+                self.transfer.store.name(),
+                self.confirmed.as_deref().unwrap_or_default()
             ),
         }
     }

@@ -1,5 +1,5 @@
 //! How far a delivery has come, on disk: JSON lines, one for what was begun, one for each piece
-//! that the store has confirmed, one when the file beside it is whole.
+//! that the store has confirmed, one when the file beside it is whole, one when the store has confirmed all.
 //!
 //! Lines are only added. A last line that was cut off is taken for not written.
 
@@ -47,7 +47,31 @@ struct Closed {
 enum Line {
     Head(Head),
     Piece(SentPiece),
-    Closed { closed: Closed },
+    Closed {
+        closed: Closed,
+    },
+    /// The store has confirmed the whole, by the host's clock at that time: a receipt is to be written.
+    Confirmed {
+        confirmed: String,
+    },
+}
+
+impl Line {
+    /// What it says that may come to a terminal.
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Head(head) => {
+                let upload = head.upload.as_deref();
+                vec![&head.to, &head.endpoint, upload.unwrap_or_default()]
+            }
+            Self::Piece(piece) => vec![&piece.sha256, &piece.md5, &piece.answer],
+            Self::Closed { closed } => {
+                let root = closed.root.iter();
+                root.flat_map(|root| [&*root.root, &*root.from]).collect()
+            }
+            Self::Confirmed { confirmed } => vec![confirmed],
+        }
+    }
 }
 
 /// A journal that was read.
@@ -57,6 +81,8 @@ pub(crate) struct Read {
     pub(crate) sent: Vec<SentPiece>,
     /// Bytes of the whole bundle, and its root, where the file here is whole.
     pub(crate) closed: Option<(u64, Option<Root>)>,
+    /// When the store had confirmed all, and no receipt was written.
+    pub(crate) confirmed: Option<String>,
 }
 
 /// A journal that is written.
@@ -112,6 +138,13 @@ impl Journal {
         })
     }
 
+    /// Says that the store has confirmed all.
+    pub(crate) fn confirm(&mut self, host_time: &str) -> Result<(), Error> {
+        self.append(&Line::Confirmed {
+            confirmed: host_time.to_owned(),
+        })
+    }
+
     /// Removes it: there is a receipt.
     pub(crate) fn remove(self) -> Result<(), Error> {
         drop(self.file);
@@ -153,36 +186,47 @@ pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
             "it has more than {MAX_BYTES} bytes, as no journal has"
         )));
     }
+    parse(&text).map_err(wrong)
+}
+
+/// What a journal says; `None` where there is not even a first line. It may come from a host that nobody trusts.
+///
+/// # Errors
+/// A sentence that says why it is none.
+pub(crate) fn parse(text: &[u8]) -> Result<Option<Read>, String> {
     // What lies behind the last line's end was cut off.
     let whole = text.iter().rposition(|byte| *byte == b'\n');
     let lines = text[..whole.map_or(0, |end| end + 1)].split_inclusive(|byte| *byte == b'\n');
     let mut read = None;
     for (number, one) in lines.enumerate() {
-        let one = serde_json::from_slice(one).map_err(|error| {
-            wrong(format!(
-                "line {} is no line of a journal: {error}",
-                number + 1
-            ))
-        });
-        match (one?, &mut read) {
+        let number = number + 1;
+        let one: Line = serde_json::from_slice(one)
+            .map_err(|error| format!("line {number} is no line of a journal: {error}"))?;
+        if one.texts().concat().chars().any(char::is_control) {
+            return Err(format!(
+                "line {number} holds control characters, as no line of a journal does"
+            ));
+        }
+        match (one, &mut read) {
             (Line::Head(head), None) if head.first_piece_bytes > MOST_FIRST => {
-                return Err(wrong(format!(
+                return Err(format!(
                     "it speaks of pieces of {} bytes, and none begins with more than {MOST_FIRST}",
                     head.first_piece_bytes
-                )));
+                ));
             }
             (Line::Head(head), None) if head.delivery == FORMAT => {
                 read = Some(Read {
                     head,
                     sent: Vec::new(),
                     closed: None,
+                    confirmed: None,
                 });
             }
             (Line::Head(head), None) => {
-                return Err(wrong(format!(
+                return Err(format!(
                     "it has form {}, and this version reads {FORMAT}",
                     head.delivery
-                )));
+                ));
             }
             (Line::Piece(piece), Some(read)) if piece.piece as usize == read.sent.len() => {
                 read.sent.push(piece);
@@ -190,7 +234,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
             (Line::Closed { closed }, Some(read)) => {
                 read.closed = Some((closed.bytes, closed.root));
             }
-            _ => return Err(wrong(format!("line {} stands where it can't", number + 1))),
+            (Line::Confirmed { confirmed }, Some(read)) => read.confirmed = Some(confirmed),
+            _ => return Err(format!("line {number} stands where it can't")),
         }
     }
     Ok(read)
@@ -254,11 +299,21 @@ mod tests {
         assert_eq!((again.sent.len(), again.closed), (1, Some((10, None))));
         let vast = Head {
             first_piece_bytes: 1 << 40,
-            ..head
+            ..head.clone()
         };
         drop(Journal::create(&path, &vast, &[], None).expect("written"));
         let refused = read(&path).expect_err("no piece is so large");
         assert!(refused.to_string().contains("pieces of"), "{refused}");
+        let steering = Head {
+            endpoint: "https://s3\u{1b}[2J".into(),
+            ..head.clone()
+        };
+        drop(Journal::create(&path, &steering, &[], None).expect("written"));
+        let refused = read(&path).expect_err("it steers a terminal").to_string();
+        assert!(
+            refused.contains("line 1") && !refused.contains('\u{1b}'),
+            "{refused}"
+        );
         fs::write(&path, [&two[..], b"{\"piece\":7}\n"].concat()).expect("written");
         let refused = read(&path).expect_err("no such line");
         assert!(refused.to_string().contains("line 4"), "{refused}");

@@ -1,9 +1,9 @@
 //! What the store confirmed.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,18 @@ pub struct Confirmation {
 pub struct Root {
     /// BLAKE3 of the bundle's tag manifest, in hex.
     pub root: String,
-    /// Who says so: "sealed in this run", "read from the bundle", "told by the operator".
+    /// Who says so: [`SEALED`](Self::SEALED), [`SEALED_BEFORE`](Self::SEALED_BEFORE), "read from the bundle",
+    /// [`TOLD`](Self::TOLD).
     pub from: String,
+}
+
+impl Root {
+    /// The origin of a root that the run that writes the receipt has sealed.
+    pub const SEALED: &str = "sealed in this run";
+    /// The origin of a rest's root: its journal has it.
+    pub const SEALED_BEFORE: &str = "sealed in the run that began the delivery";
+    /// The origin of a root that nobody here can check.
+    pub const TOLD: &str = "told by the operator";
 }
 
 /// Says that a bundle was delivered, and what of that the store confirmed.
@@ -78,21 +88,64 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Writes it to a file and puts it on the device; `replace` says that it may be there already.
+    /// Writes it to a file and puts it on the device; `replace` says that it may be there already. Where it can't be
+    /// written, no part of it stays, and an older one does.
     ///
     /// # Errors
     /// [`Error::Local`].
     pub fn write(&self, path: &Path, replace: bool) -> Result<(), Error> {
+        let mut new = path.to_owned();
+        if replace {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".new");
+            new = PathBuf::from(name);
+        }
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
             let mut options = OpenOptions::new();
             options.write(true).truncate(replace);
             options.create(replace).create_new(!replace);
-            let mut file = options.open(path)?;
-            file.write_all(&text)?;
-            file.sync_all()
+            let mut file = options.open(&new)?;
+            let written = file.write_all(&text).and_then(|()| file.sync_all());
+            drop(file);
+            let named = written.and_then(|()| match replace {
+                true => fs::rename(&new, path),
+                false => Ok(()),
+            });
+            named.inspect_err(|_| drop(fs::remove_file(&new)))
         };
         write().map_err(Error::local("writing the receipt", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_whole_or_not_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.receipt.json");
+        let receipt = Receipt {
+            receipt: FORMAT,
+            to: "s3://b/k".into(),
+            endpoint: "https://s3".into(),
+            root: None,
+            bytes: 0,
+            sha256: None,
+            confirmation: Confirmation::default(),
+            host_time: String::new(),
+            pieces: Vec::new(),
+        };
+        receipt.write(&path, false).expect("written");
+        receipt.write(&path, false).expect_err("it is there");
+        receipt.write(&path, true).expect("replaced");
+        let other = folder.path().join("folder");
+        fs::create_dir(&other).expect("made");
+        fs::write(other.join("file"), "x").expect("written");
+        receipt.write(&other, true).expect_err("it is a folder");
+        let left = fs::read_dir(folder.path()).expect("readable").count();
+        assert_eq!(left, 2, "the receipt and the folder");
     }
 }

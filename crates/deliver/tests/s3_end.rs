@@ -2,9 +2,9 @@
 
 mod support;
 
-use scelle_deliver::{Ended, Error};
+use scelle_deliver::{Ended, Error, deliver_file};
 use scelle_testkit::{Front, ObjectStore, StoreFront, Trouble};
-use support::{delivered, file, moved, noise, s3, send, stream};
+use support::{delivered, file, moved, noise, of_file, s3, send, stream};
 
 const KEY: &str = "end.pgp";
 
@@ -130,6 +130,42 @@ fn a_store_that_goes_away_at_the_end_has_its_rest_kept() {
     let done = file(&rest, store, moved(2_000)).expect("it goes on");
     assert_eq!(done.sent_before, bytes.len() as u64);
     assert!(server.object(KEY).expect("there") == bytes);
+}
+
+#[test]
+fn what_was_confirmed_and_is_not_known_any_more_is_not_sent_again() {
+    let Some(server) = ObjectStore::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("case.pgp");
+    let bytes = noise((11 << 20) + 3);
+    std::fs::write(&path, &bytes).expect("written");
+    let front = front(&server, &[Trouble::FailBefore, Trouble::Unknown]);
+    let store = || s3(&server, front.address(), KEY, false);
+    let cut = file(&path, store(), of_file(0)).expect_err("it failed");
+    assert!(matches!(cut, Error::Gone { .. }), "{cut:?}");
+    // An upload that was forgotten before anything was confirmed is made again.
+    let done = deliver_file(&path, store(), of_file(2_000), &|_| {}, &|_| {
+        Err(Error::Setup("no room".into()))
+    });
+    let done = done.expect("delivered");
+    assert!(done.sent_again && done.unkept.is_some(), "{done:?}");
+    assert!(server.object(KEY).expect("there") == bytes);
+
+    let unknown = front_of_unknown(&server);
+    let store = || s3(&server, unknown.address(), KEY, false);
+    for _ in 0..2 {
+        let error = file(&path, store(), moved(2_000)).expect_err("nobody knows");
+        let said = error.to_string();
+        assert!(said.contains("had confirmed all of it"), "{said}");
+        assert!(said.contains("Nothing was sent"), "{said}");
+    }
+    assert_eq!(unknown.asked(), 2);
+}
+
+fn front_of_unknown(server: &ObjectStore) -> StoreFront {
+    front(server, &[Trouble::Unknown, Trouble::Unknown])
 }
 
 #[test]

@@ -67,6 +67,7 @@ impl<'a> Away<'a> {
     /// Where the store refuses, or can't be reached and there is no fallback.
     pub(super) fn begin(&self, terminal: &Terminal) -> Result<Outgoing> {
         let delivery = &self.args.delivery;
+        delivery.tell_way(&self.address, terminal);
         let store = delivery.store(self.address.clone(), self.force)?;
         let options = StreamOptions {
             sizes: delivery.sizes(),
@@ -94,7 +95,7 @@ impl<'a> Away<'a> {
         progress.begin("delivering", 0, 0);
         let ended = out.0.finish(Some(Root {
             root: collected.root.clone(),
-            from: "sealed in this run".into(),
+            from: Root::SEALED.into(),
         }))?;
         Ok((collected, ended))
     }

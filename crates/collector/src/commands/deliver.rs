@@ -1,7 +1,6 @@
 //! `deliver`: a bundle that exists, to a store.
 
 use std::{
-    cell::Cell,
     fs,
     path::{Path, PathBuf},
 };
@@ -13,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     DeliveryArgs, Exit, Terminal, Tone,
-    delivery::{describe, keep_receipt},
+    delivery::describe,
     names::{bundle_name, written_root},
     output::refuse_existing,
 };
@@ -28,7 +27,7 @@ Examples:
 
 Where the line is cut, the piece is sent again; where the program is, the same command goes on:
 NAME.delivery says how far it came, and where: a delivery goes on nowhere else. The receipt says what the store confirmed. Nothing is removed
-but NAME.delivery.
+but NAME.delivery, once the receipt is written; where it can't be, the same command asks for it again and sends nothing twice.
 Exit status: 0 delivered; 2 not done.")]
 pub struct Args {
     /// The bundle, or the rest of one
@@ -36,7 +35,7 @@ pub struct Args {
     /// Where it goes; a rest knows
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// Of an encrypted bundle: the root hash that was written down, for the receipt
+    /// The root hash that was written down: compared where the bundle or its rest shows one, else for the receipt
     #[arg(long, value_name = "HASH")]
     root: Option<String>,
     /// Replace what the store has of that name, and an older receipt
@@ -59,12 +58,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let (address, root) = match rest_of(path)? {
         Some(rest) => {
             args.delivery.check_clear(rest.is_encrypted)?;
-            (args.to.as_ref().unwrap_or(&rest.to).parse()?, None)
+            let root = args.told()?;
+            (args.to.as_ref().unwrap_or(&rest.to).parse()?, root)
         }
         None => (args.address()?, args.root()?),
     };
     let receipt_path = args.delivery.receipt_path(path);
     refuse_existing(&receipt_path, args.force)?;
+    args.delivery.tell_way(&address, terminal);
     let store = args.delivery.store(address, args.force)?;
     let options = FileOptions {
         sizes: args.delivery.sizes(),
@@ -77,15 +78,20 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .len();
     let progress = Progress::default();
     progress.begin("delivering", size, 0);
-    let is_kept = Cell::new(false);
     let delivered = terminal.watch(&progress, || {
         let advance = |bytes| progress.advance(bytes, 0);
         deliver_file(path, store, options, &advance, &|receipt| {
-            is_kept.set(keep_receipt(receipt, &receipt_path, args.force, terminal));
-            Ok(())
+            receipt.write(&receipt_path, args.force)
         })
     })?;
-    let exit = Exit::with_losses(!is_kept.get());
+    if let Some(error) = &delivered.unkept {
+        terminal.warn(format!(
+            "{error}; keep what is shown here, or give the same command again: {}.delivery stays, nothing is sent \
+             twice, and the store is asked once more what it has",
+            path.display()
+        ));
+    }
+    let exit = Exit::with_losses(delivered.unkept.is_some());
     if delivered.sent_again {
         terminal.warn("the store had forgotten what it had: all of it was sent again");
     } else if delivered.sent_before > 0 {
@@ -112,7 +118,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             "the receipt names no root hash: an encrypted bundle does not show it; --root takes it",
         ),
     }
-    if is_kept.get() {
+    if delivered.unkept.is_none() {
         terminal.line(format!("{}{}", head("Receipt"), receipt_path.display()))?;
     }
     Ok(exit)
@@ -126,18 +132,24 @@ impl Args {
         Ok(address.with_file_name(&name.unwrap_or_default()))
     }
 
+    /// The root that was written down.
+    fn told(&self) -> Result<Option<Root>> {
+        let told = self.root.as_deref().map(written_root).transpose()?;
+        Ok(told.map(|root| Root {
+            root,
+            from: Root::TOLD.into(),
+        }))
+    }
+
     /// The bundle's root: read, where it is in clear, else as it was told.
     fn root(&self) -> Result<Option<Root>> {
         let path = &self.bundle;
-        let told = self.root.as_deref().map(written_root).transpose()?;
+        let told = self.told()?;
         let is_encrypted =
             scelle::is_ciphertext(path).with_context(|| format!("reading {}", path.display()))?;
         self.delivery.check_clear(is_encrypted)?;
         if is_encrypted {
-            return Ok(told.map(|root| Root {
-                root,
-                from: "told by the operator".into(),
-            }));
+            return Ok(told);
         }
         let source = scelle::open(path)?;
         let Some(facts) = source.bundle() else {
@@ -147,7 +159,7 @@ impl Args {
                 bundle_name(Path::new(path))
             );
         };
-        if told.is_some_and(|told| told != facts.root) {
+        if told.is_some_and(|told| told.root != facts.root) {
             bail!(
                 "the root of {} is {}, and not what --root says: it is another bundle",
                 path.display(),
