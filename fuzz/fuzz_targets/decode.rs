@@ -9,6 +9,7 @@ mod bundle;
 mod codec;
 mod custody;
 mod decoders;
+mod delivery;
 mod discard;
 mod disk_images;
 mod encrypted;

@@ -8,8 +8,8 @@ use scelle_event::{Context, EvidencePath, StreamId};
 use scelle_formats::{Bytes, ReadAt};
 
 use crate::{
-    bitlocker, bundle, codec, custody, discard::Discard, disk_images, encrypted, image, ntfs,
-    parts, plan, proof, shadow, words,
+    bitlocker, bundle, codec, custody, delivery, discard::Discard, disk_images, encrypted, image,
+    ntfs, parts, plan, proof, shadow, words,
 };
 
 type Decode = dyn Fn(&[u8]) + Send + Sync;
@@ -74,6 +74,9 @@ pub fn all() -> Vec<Decoder> {
         Decoder::new("scelle.plan", plan::any),
         Decoder::new("team", words::team),
         Decoder::new("incident", words::incident),
+        Decoder::new("deliver.journal", delivery::journal),
+        Decoder::new("deliver.known-hosts", delivery::known_hosts),
+        Decoder::new("deliver.answer", delivery::answer),
     ]);
     all
 }

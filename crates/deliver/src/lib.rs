@@ -12,6 +12,7 @@ mod address;
 mod error;
 mod file;
 mod journal;
+pub mod readers;
 mod receipt;
 mod retry;
 mod s3;
