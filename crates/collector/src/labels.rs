@@ -11,7 +11,6 @@ use scelle::{
     Source,
     event::{Label, Lowered, Tlp},
 };
-
 use scelle_incident::Incident;
 
 use crate::Terminal;

@@ -31,9 +31,13 @@ impl PartialFile {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn create_secret_program(path: &Path, force: bool) -> Result<Self> {
-        let mut options = OpenOptions::new();
+        let options = OpenOptions::new();
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o700);
+        let options = {
+            let mut options = options;
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o700);
+            options
+        };
         Self::create_with(path, force, options)
     }
 
