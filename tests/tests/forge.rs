@@ -355,39 +355,6 @@ fn a_prepared_collector_takes_the_machine_and_not_its_own_disk() {
     }
 }
 
-/// A profile of one's own can make the label stricter; freer is what `--tlp` alone makes it.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-#[test]
-fn forge_says_who_reads_and_takes_no_freer_label_unasked() {
-    let ours = tempfile::tempdir().expect("a folder");
-    let at = |tlp: &str| text(&ours.path().join(format!("{tlp}.toml")));
-    for tlp in ["clear", "red"] {
-        let profile = format!(
-            "name = \"x\"\nsummary = \"Ours.\"\ntlp = \"{tlp}\"\nextends = [\"minimal\"]\n"
-        );
-        fs::write(at(tlp), profile).expect("written");
-    }
-    let (free, strict) = (at("clear"), at("red"));
-    for (more, tlp) in [
-        (&["--profile", &free][..], "TLP:AMBER"),
-        (&["--profile", &strict], "TLP:RED"),
-        (&["--profile", &strict, "--tlp", "clear"], "TLP:CLEAR"),
-    ] {
-        let forged = forge("/evidence", more);
-        assert_eq!(forged.said["tlp"], tlp, "{more:?}");
-        assert_eq!(
-            forged.said["recipients"],
-            serde_json::json!(["60669E1314F5C01D997A90313562111A396F6D10"])
-        );
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(forged.at("forged"))
-            .expect("there")
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o700, "it holds a key");
-    }
-}
-
 #[test]
 fn nothing_unsound_is_prepared() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -420,7 +387,7 @@ fn nothing_unsound_is_prepared() {
         ),
         (["--newer-than", "1"], "ask the team for the newest"),
     ] {
-        let more = [&["--for", "linux-x64"], &more[..]].concat();
+        let more = [&["--for", "linux-x64"][..], &more[..]].concat();
         let refused = forge(&text(&team()), &more);
         assert!(refused.err.contains(said), "{}", refused.err);
     }
@@ -442,6 +409,51 @@ fn nothing_unsound_is_prepared() {
         refused.err
     );
     assert!(!Path::new(&out).exists());
+}
+
+/// A record that a person filled in with words of their own is sealed as it is, with what is wrong with it said.
+#[test]
+fn an_imperfect_incident_record_keeps_no_evidence_from_being_collected() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    windows_folder(&folder.path().join("source"));
+    let example = team().with_file_name("../incident/example.toml");
+    let example = fs::read_to_string(example).expect("readable");
+    let record = at("record.toml");
+    fs::write(&record, example.replace("\"high\"", "\"haute\"")).expect("written");
+    let checked = run_scelle(["incident", "check", &record, "--lang", "fr"]).ended(1);
+    assert!(
+        checked.text().contains("haute\u{A0}» n’est pas"),
+        "{}",
+        checked.text()
+    );
+    let (source, out) = (at("source"), at("case.scelle.zip"));
+    let command = [
+        "collect", "--source", &source, "--tlp", "red", "--out", &out,
+    ];
+    let more = ["--profile", "everything", "--incident", &record];
+    let ran = run_scelle([&command[..], &more].concat()).ended(0);
+    assert!(
+        ran.err.contains("\"haute\" is not a known severity"),
+        "{}",
+        ran.err
+    );
+    let sealed = run_scelle(["verify", &out]).ended(3);
+    assert!(sealed.text().contains("sealed"), "{}", sealed.text());
+}
+
+/// Times are shown in the zone that the team's profile names.
+#[test]
+fn a_report_shows_the_time_of_the_team() {
+    let record = text(&team().with_file_name("../incident/example.toml"));
+    let team = text(&team());
+    let command = ["incident", "render", &record, "--team", &team];
+    let shown = run_scelle(command).ended(0).text();
+    assert!(
+        shown.contains("2026-11-20 08:12:00 CET (+01:00)"),
+        "{shown}"
+    );
+    run_scelle([&command[..], &["--zone", "UTC"]].concat()).ended(2);
 }
 
 #[test]
@@ -487,4 +499,118 @@ fn a_team_profile_is_checked_and_signed() {
         (&signed["version"], &signed["sound"]),
         (&2.into(), &true.into())
     );
+}
+
+/// A profile of one's own can make the label stricter; freer is what `--tlp` alone makes it.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn forge_says_who_reads_and_takes_no_freer_label_unasked() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ours = tempfile::tempdir().expect("a folder");
+    let at = |tlp: &str| text(&ours.path().join(format!("{tlp}.toml")));
+    for tlp in ["clear", "red"] {
+        let profile = format!(
+            "name = \"x\"\nsummary = \"Ours.\"\ntlp = \"{tlp}\"\nextends = [\"minimal\"]\n"
+        );
+        fs::write(at(tlp), profile).expect("written");
+    }
+    let (free, strict) = (at("clear"), at("red"));
+    for (more, tlp) in [
+        (&["--profile", &free][..], "TLP:AMBER"),
+        (&["--profile", &strict][..], "TLP:RED"),
+        (&["--profile", &strict, "--tlp", "clear"][..], "TLP:CLEAR"),
+    ] {
+        let forged = forge("/evidence", more);
+        assert_eq!(forged.said["tlp"], tlp, "{more:?}");
+        assert_eq!(
+            forged.said["recipients"],
+            serde_json::json!(["60669E1314F5C01D997A90313562111A396F6D10"])
+        );
+        let mode = fs::metadata(forged.at("forged"))
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700, "it holds a key");
+    }
+}
+
+/// The fourth step: the team's key vouches for the case's, and what it said of it travels along.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn whoever_trusts_the_team_trusts_its_prepared_collectors() {
+    let key = text(&team().with_file_name("example.key.asc"));
+    let forged = forge("FOLDER/evidence", &[]);
+    let at = |name: &str| forged.at(name);
+    let trust = at("team.cert.asc");
+    let profile = fs::read_to_string(team()).expect("readable");
+    let begin = profile.find("-----BEGIN").expect("a certificate");
+    let end = profile.rfind("\"\"\"").expect("its end");
+    fs::write(&trust, &profile[begin..end]).expect("written");
+
+    let (case_key, certificate) = (at("case-42.key.asc"), at("case-42.cert.asc"));
+    let refused = [
+        "key",
+        "certify",
+        &certificate,
+        "--fingerprint",
+        "0",
+        "--by",
+        &key,
+    ];
+    let refused = run_scelle([&refused[..], &["--for", "30d", "--out", &trust]].concat());
+    let found = refused.ended(2).err;
+    let case = found.split("fingerprint is ").nth(1).expect("it is told");
+    let case = &case[..40];
+    let certify = |levels: &str, out: &str| {
+        let command = ["key", "certify", &certificate, "--fingerprint", case];
+        let more = [
+            "--by", &key, "--for", "30d", "--levels", levels, "--out", out,
+        ];
+        run_scelle([&command[..], &more[..], &["--force"][..]].concat())
+    };
+    certify("3", &at("far.asc")).ended(2);
+    certify("1", &at("near.asc")).ended(0);
+    certify("2", &certificate).ended(0);
+
+    let (released, evidence, team) = (
+        text(Path::new(collector().get_program())),
+        at("evidence"),
+        text(&team()),
+    );
+    let verify = |name: &str, more: &[&str], status: i32| {
+        let out = at(name);
+        let command = [
+            "forge",
+            "--team",
+            &team,
+            "--case",
+            "case-42",
+            "--case-key",
+            &case_key,
+            "--json",
+        ];
+        let what = [
+            "--collector",
+            &released,
+            "--for",
+            "linux-x64",
+            "--source",
+            &evidence,
+        ];
+        let how = ["--profile", "everything", "--out", &out];
+        let said = run_scelle([&command[..], &what[..], &how[..], more].concat());
+        let said = said.ended(0).json();
+        let bundle = at(&format!("{name}.scelle.zip.pgp"));
+        run(Command::new(&out), ["--out", &bundle]).ended(0);
+        let command = [
+            "verify", &bundle, "--key", &key, "--trust", &trust, "--json",
+        ];
+        (run_scelle(command).ended(status).json(), said)
+    };
+    let (answer, said) = verify("second", &[], 0);
+    assert_eq!(answer["verdict"], "sealed", "{answer}");
+    assert_eq!(answer["through"][0]["fingerprint"], said["deployment_key"]);
+    assert_eq!(answer["through"][1]["fingerprint"], case);
+    // One step reaches people who seal for a case, and no collectors of it.
+    verify("third", &["--case-cert", &at("near.asc")], 3);
 }

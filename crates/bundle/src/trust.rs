@@ -46,8 +46,9 @@ const MOST_REASONS: usize = 8;
 pub struct Terms {
     /// For how long it holds, in seconds; without it, for ever.
     pub lasts_seconds: Option<u32>,
-    /// Whether the key may vouch for others: for the keys of its runs.
-    pub may_certify: bool,
+    /// How many steps down the key may vouch for others: not at all, 1 for the keys of its runs or people, 2 for those
+    /// of a case's deployments too.
+    pub levels: u8,
 }
 
 impl SealKey {
@@ -61,8 +62,8 @@ impl SealKey {
             let lasts = Duration::from_secs(seconds);
             says.push(SubpacketData::SignatureExpirationTime(lasts));
         }
-        if terms.may_certify {
-            says.push(SubpacketData::TrustSignature(1, FULL_TRUST));
+        if terms.levels > 0 {
+            says.push(SubpacketData::TrustSignature(terms.levels, FULL_TRUST));
         }
         let at = now_or(self.not_before.max(created(certificate)));
         self.sign_users(certificate, SignatureType::CertGeneric, at, &says)
@@ -91,6 +92,16 @@ impl SealKey {
             own: certified.own,
             others: std::iter::once(voucher.own).chain(voucher.others).collect(),
         })
+    }
+
+    /// Has the certificate of whoever vouches for this key, and those behind it, travel with this key's.
+    #[must_use]
+    pub fn vouched_by(mut self, voucher: &Certificate) -> Self {
+        self.others = std::iter::once(&voucher.own)
+            .chain(&voucher.others)
+            .cloned()
+            .collect();
+        self
     }
 
     /// Takes what others certified of this key into it, so that it travels along.

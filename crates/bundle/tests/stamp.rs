@@ -305,7 +305,7 @@ fn a_time_stamp_is_believed_before_the_clock_of_the_host() {
     let (case, deployment) = (key(PLAN_DATE), key(PLAN_DATE));
     let terms = Terms {
         lasts_seconds: Some(DAY),
-        may_certify: true,
+        levels: 1,
     };
     let certified = case
         .certify(&deployment.public(), &terms)

@@ -11,10 +11,6 @@ use std::{
 };
 
 use common::{PLAN_DATE, item, options, write_with};
-use pgp::{
-    composed::{Deserializable as _, SignedPublicKey},
-    ser::Serialize as _,
-};
 use scelle_bundle::{Certificate, SealKey, Terms, Verdict, Verification, VerifyOptions, verify};
 use scelle_formats::Bytes;
 use scelle_testkit::{has_tool, run_tool};
@@ -22,7 +18,7 @@ use scelle_testkit::{has_tool, run_tool};
 const DAY: u32 = 86_400;
 const INTRODUCER: Terms = Terms {
     lasts_seconds: Some(DAY),
-    may_certify: true,
+    levels: 1,
 };
 
 fn key(user: &str) -> SealKey {
@@ -93,47 +89,42 @@ fn a_case_vouches_for_the_runs_of_its_deployments() {
     );
 }
 
+/// All four steps: run, deployment, case, team.
 #[test]
 fn a_team_vouches_through_its_cases() {
     let team = key("team");
-    let case = key("case");
-    let certified = team
-        .certify(&case.public(), &INTRODUCER)
-        .expect("certified");
-    let case = case.with_certificate(certified).expect("its own");
-    let deployment = deployment(&case, &INTRODUCER);
-    // The case's certificate travels behind the deployment's.
-    let public = Certificate::read(
-        [deployment.public(), case.public()]
-            .map(|one| one.armoured().expect("text"))
-            .map(|text| binary(&text))
-            .concat()
-            .as_slice(),
-    )
-    .expect("two certificates");
-    let archive = sealed_by(
-        &deployment.with_certificate(public).expect("its own"),
-        PLAN_DATE,
-    );
     // A level of 1 reaches the runs of a deployment, and not the deployments of a case.
-    unknown(
-        &ask(&archive, &[team.public()], &[]),
-        "does not let it vouch",
-    );
-    let answer = ask(&archive, &[case.public()], &[]);
-    assert_eq!(answer.verdict, Verdict::Sealed, "{:?}", answer.problems);
-}
-
-fn binary(armoured: &str) -> Vec<u8> {
-    let (key, _) = SignedPublicKey::from_string(armoured).expect("a certificate");
-    key.to_bytes().expect("bytes")
+    for levels in [1, 2] {
+        let terms = Terms {
+            levels,
+            ..INTRODUCER
+        };
+        let case = key("case");
+        let certified = team.certify(&case.public(), &terms).expect("certified");
+        let case = case.with_certificate(certified).expect("its own");
+        // The case's certificate travels behind the deployment's.
+        let deployment = deployment(&case, &INTRODUCER).vouched_by(&case.public());
+        let archive = sealed_by(&deployment, PLAN_DATE);
+        let answer = ask(&archive, &[team.public()], &[]);
+        if levels == 1 {
+            unknown(&answer, "does not let it vouch");
+        } else {
+            assert_eq!(answer.verdict, Verdict::Sealed, "{:?}", answer.problems);
+            assert_eq!(answer.vouched_by, [team.fingerprint()]);
+            let through = answer.through.iter().map(|one| &one.fingerprint);
+            let steps = [deployment.fingerprint(), case.fingerprint()];
+            assert!(through.eq(&steps), "{:?}", answer.through);
+        }
+        let answer = ask(&archive, &[case.public()], &[]);
+        assert_eq!(answer.verdict, Verdict::Sealed, "{:?}", answer.problems);
+    }
 }
 
 #[test]
 fn a_plain_certification_lets_nobody_vouch_for_others() {
     let case = key("case");
     let terms = Terms {
-        may_certify: false,
+        levels: 0,
         ..INTRODUCER
     };
     let archive = sealed_by(&deployment(&case, &terms), PLAN_DATE);
@@ -159,7 +150,7 @@ fn a_seal_outside_the_stated_time_is_vouched_for_by_nobody() {
 
     let short = Terms {
         lasts_seconds: Some(1),
-        may_certify: true,
+        levels: 1,
     };
     let deployment = deployment(&case, &short);
     sleep(Duration::from_millis(2100));

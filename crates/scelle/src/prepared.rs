@@ -7,7 +7,7 @@
 //! |------:|------|
 //! |     n | the plan, as JSON |
 //! |     n | its signature by the case's key, in the one form of bundles |
-//! |     n | the case's certificate |
+//! |     n | the case's certificate, with what others certified of it; it travels in the bundles |
 //! |     n | the deployment's secret key, with what the case's certified of it |
 //! |    16 | four lengths, little-endian, 32 bits each |
 //! |    32 | BLAKE3 of all of that |
@@ -155,18 +155,14 @@ impl Prepared {
     /// # Errors
     /// As [`of_this_program`](Self::of_this_program).
     pub fn read(program: &dyn ReadAt) -> Result<Option<Self>, PreparedError> {
-        Self::read_by(program, None)
+        Self::read_at(program, 0)
     }
 
-    /// As [`read`](Self::read), where the host's clock says `clock`, in seconds since 1970.
+    /// As [`read`](Self::read), where the host's clock says `clock` or later, in seconds since 1970.
     ///
     /// # Errors
     /// As [`of_this_program`](Self::of_this_program).
     pub fn read_at(program: &dyn ReadAt, clock: u32) -> Result<Option<Self>, PreparedError> {
-        Self::read_by(program, Some(clock))
-    }
-
-    fn read_by(program: &dyn ReadAt, clock: Option<u32>) -> Result<Option<Self>, PreparedError> {
         let Some((parts, own_bytes)) = split(program)? else {
             return Ok(None);
         };
@@ -187,8 +183,9 @@ impl Prepared {
         plan.profile
             .check()
             .map_err(|why| wrong("the plan", &why))?;
-        let deployment =
-            SealKey::read(deployment, None).map_err(|why| wrong("the deployment's key", &why))?;
+        let deployment = SealKey::read(deployment, None)
+            .map_err(|why| wrong("the deployment's key", &why))?
+            .vouched_by(&case);
         if deployment.fingerprint() != plan.deployment_key {
             return Err(altered(
                 "the deployment's key is not the one that the plan names",
@@ -200,14 +197,13 @@ impl Prepared {
                 "the program is not the one that the plan was made for",
             ));
         }
-        // A key for a try, made as a run's is.
+        // A key for a try, made as a run's is, and read as whoever verifies reads it.
         let run = SealKey::generate(RUN_USER, plan.made)
             .and_then(|key| key.certified_by(&deployment))
-            .map_err(PreparedError::Unusable)?
-            .public();
+            .and_then(|key| Certificate::read(key.certificate()?.as_bytes()))
+            .map_err(PreparedError::Unusable)?;
         let roots = std::slice::from_ref(&case);
-        // Asked only here: the key for a try was made in between.
-        let now = clock.unwrap_or_else(|| now_or(0)).max(plan.made);
+        let now = now_or(clock.max(plan.made));
         // At the plan's date; the certification of a run is made now.
         deployment
             .public()
@@ -380,7 +376,7 @@ pub fn forge(
     let deployment = SealKey::generate(&user, made)?;
     let terms = Terms {
         lasts_seconds: Some(lasts_seconds),
-        may_certify: true,
+        levels: 1,
     };
     let certified = case.certify(&deployment.public(), &terms)?;
     let deployment = deployment.with_certificate(certified)?;

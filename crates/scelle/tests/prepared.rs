@@ -123,6 +123,22 @@ fn bundles_can_be_encrypted_for_as_long_as_the_plan_lasts() {
     }
 }
 
+/// What vouches for the case travels in the bundles, as far as whoever verifies reads it.
+#[test]
+fn more_certificates_than_are_read_are_refused() {
+    let mut behind = key("first").public();
+    for number in 2..=7 {
+        let case = key("case").vouched_by(&behind);
+        let made = forge(&Bytes(PROGRAM), plan(), &case, DAY);
+        // The run's, the deployment's, the case's, and those behind it.
+        assert_eq!(made.is_ok(), 3 + (number - 1) <= 8, "{number}");
+        if let Err(refused) = made {
+            assert!(refused.to_string().contains("more than 8"), "{refused}");
+        }
+        behind = key("next").vouched_by(&behind).public();
+    }
+}
+
 /// What a reader of the format is told of the plan is all that stands in it.
 #[test]
 fn the_format_names_each_element_of_the_plan() {

@@ -25,7 +25,7 @@ use scelle_collector::{
 use serde_json::json;
 
 use super::{
-    key::{SECRET_ENDING, seconds},
+    key::{CERTIFICATE_ENDING, SECRET_ENDING, read_certificate, seconds},
     team::{KnownArgs, folder_of, read_sound},
 };
 
@@ -65,6 +65,10 @@ pub(crate) struct Args {
     /// SCELLE_KEY_PASSWORD, or is asked for on the terminal [default: ID.key.asc beside the team's profile]
     #[arg(long, value_name = "KEY.asc")]
     case_key: Option<PathBuf>,
+    /// The case's certificate, with what the team's key certified of it [default: ID.cert.asc beside
+    /// the case's key, where it is there]
+    #[arg(long, value_name = "CERT.asc")]
+    case_cert: Option<PathBuf>,
     /// For how long the case's key vouches for it
     #[arg(long, value_name = "TIME", default_value = "30d")]
     lasts: Span,
@@ -141,7 +145,12 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 .trim_end_matches(SECRET_ENDING)
         );
     }
-    let case = read_seal_key(&case_key)?;
+    let mut case = read_seal_key(&case_key)?;
+    if let Some(path) = args.case_certificate(&case_key) {
+        case = case
+            .with_certificate(read_certificate(&path)?)
+            .with_context(|| format!("the certificate {}", path.display()))?;
+    }
     let path = args.collector()?;
     let program =
         scelle::open_file(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -239,6 +248,16 @@ fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> 
 }
 
 impl Args {
+    /// The case's certificate: what was certified of it since the key was made.
+    fn case_certificate(&self, key: &Path) -> Option<PathBuf> {
+        if let Some(path) = &self.case_cert {
+            return Some(path.clone());
+        }
+        let name = key.file_name()?.to_str()?.strip_suffix(SECRET_ENDING)?;
+        let path = key.with_file_name(format!("{name}{CERTIFICATE_ENDING}"));
+        path.exists().then_some(path)
+    }
+
     /// The released collector.
     fn collector(&self) -> Result<PathBuf> {
         if let Some(path) = &self.collector {

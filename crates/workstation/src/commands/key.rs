@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::value_parser;
 use jiff::{Span, Timestamp, tz::TimeZone};
 use scelle::{Certificate, SealKey, bundle::Terms};
 use scelle_collector::{
@@ -26,11 +27,13 @@ pub(crate) const CERTIFICATE_ENDING: &str = ".cert.asc";
 Examples:
   scelle key new case-42 --user 'CERT Example, case 42'    case-42.key.asc and case-42.cert.asc
   scelle key certify ana.cert.asc --fingerprint 0123… --by case-42.key.asc --for 30d --out ana.asc
+  scelle key certify case-42.cert.asc --fingerprint 89AB… --by team.key.asc --levels 2 --for 1y --out case-42.cert.asc --force
   scelle key revoke ana.cert.asc --by case-42.key.asc --out ana-revoked.asc
   scelle verify host.scelle.zip --trust case-42.cert.asc --revocations ana-revoked.asc
 
 Make a key for each case, and certify with it only those who may seal for that case. `forge` makes
-and certifies the keys of prepared collectors itself. The keys are plain OpenPGP: gpg and sq read
+and certifies the keys of prepared collectors itself. Where the team's key certified the case's with
+--levels 2 before, whoever trusts the team trusts what they seal. The keys are plain OpenPGP: gpg and sq read
 them. The password of a key is that of SCELLE_KEY_PASSWORD, or is asked for on the terminal.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
@@ -64,9 +67,10 @@ enum Action {
         /// For how long: 30d, 12h, 6mo
         #[arg(long = "for", value_name = "TIME")]
         lasts: Span,
-        /// Let the key vouch for others: for the keys of its runs
-        #[arg(long)]
-        may_certify: bool,
+        /// How far down the key may vouch for others: 1 for those who seal for a case, 2 for the
+        /// prepared collectors of a case
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u8).range(0..=2))]
+        levels: u8,
         /// The file to write
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -103,7 +107,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             fingerprint,
             by,
             lasts,
-            may_certify,
+            levels,
             out,
             force,
         } => {
@@ -111,7 +115,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             check_fingerprint(&certificate, fingerprint)?;
             let terms = Terms {
                 lasts_seconds: Some(seconds(*lasts, Timestamp::now())?),
-                may_certify: *may_certify,
+                levels: *levels,
             };
             let certified = read_seal_key(by)?.certify(&certificate, &terms)?;
             put(&certified, out, *force, terminal)
@@ -203,7 +207,7 @@ fn put(certificate: &Certificate, out: &Path, force: bool, terminal: &Terminal) 
     Ok(Exit::COMPLETE)
 }
 
-fn read_certificate(path: &Path) -> Result<Certificate> {
+pub(crate) fn read_certificate(path: &Path) -> Result<Certificate> {
     let naming = || format!("the certificate {}", path.display());
     let bytes = read_small(path).with_context(naming)?;
     Certificate::read(&bytes).with_context(naming)
