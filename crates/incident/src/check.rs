@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    Contact, Incident, Indicator, Language, Time, TimeError,
+    Contact, Incident, Indicator, Language, Time, TimeError, Written,
     protocol::{has_ports, ip_protocol},
     record::is_said,
     words::Phrase,
@@ -43,6 +43,7 @@ impl Incident {
             Some(_) => {}
             None => gaps.add("tlp", Phrase::AskLabel, None),
         }
+        gaps.written("status", self.status.as_ref(), Phrase::BadStatus);
         self.times(&mut gaps);
         if self.contacts.is_empty() {
             gaps.add("contacts", Phrase::AskContacts, None);
@@ -65,9 +66,11 @@ impl Incident {
             self.impact.description.as_deref(),
             Phrase::AskImpact,
         );
-        if self.impact.severity.is_none() {
+        let severity = self.impact.severity.as_ref();
+        if severity.is_none() {
             gaps.add("impact.severity", Phrase::AskSeverity, None);
         }
+        gaps.written("impact.severity", severity, Phrase::BadSeverity);
         if self.indicators.is_empty() && !is_said(self.no_indicators.as_deref()) {
             gaps.add("indicators", Phrase::AskIndicators, None);
         }
@@ -118,6 +121,18 @@ impl Gaps {
         }
     }
 
+    /// A value that is none of its set.
+    fn written<T>(
+        &mut self,
+        element: impl Into<String>,
+        value: Option<&Written<T>>,
+        phrase: Phrase,
+    ) {
+        if let Some(text) = value.and_then(Written::other) {
+            self.add(element, phrase, Some(text.to_owned()));
+        }
+    }
+
     fn time(&mut self, element: impl Into<String>, time: &Time) {
         let phrase = match time.moment() {
             Ok(_) => return,
@@ -135,6 +150,7 @@ impl Gaps {
             contact.name.as_deref(),
             Phrase::AskContactName,
         );
+        self.written(element("role"), contact.role.as_ref(), Phrase::BadRole);
         if !contact.is_reachable() {
             self.add(
                 element("email"),
@@ -150,7 +166,8 @@ impl Gaps {
         {
             self.add(element("email"), Phrase::BadEmail, Some(email.to_owned()));
         }
-        if let Some(fingerprint) = &contact.openpgp_fingerprint {
+        let fingerprint = contact.openpgp_fingerprint.as_ref();
+        if let Some(fingerprint) = fingerprint.filter(|text| is_said(Some(text))) {
             let digits: String = fingerprint.split_whitespace().collect();
             let full = matches!(digits.len(), 40 | 64);
             if !full || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -169,11 +186,17 @@ impl Gaps {
         if let Some(time) = &indicator.seen {
             self.time(element("seen"), time);
         }
-        if let Some(hash) = &indicator.hash {
+        if let Some(hash) = indicator.hash.as_ref().filter(|text| is_said(Some(text))) {
             let known = matches!(hash.trim().len(), 32 | 40 | 64 | 128);
             if !known || !hash.trim().bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 self.add(element("hash"), Phrase::BadHash, Some(hash.clone()));
             }
+        }
+        for (field, port) in [
+            ("source_port", &indicator.source_port),
+            ("destination_port", &indicator.destination_port),
+        ] {
+            self.written(element(field), port.as_ref(), Phrase::BadPort);
         }
         if !indicator.is_flow() {
             let others = [

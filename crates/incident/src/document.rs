@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use scelle_event::Tlp;
 
 use crate::{
-    Contact, ContactRole, Incident, Indicator, Language, Severity, Status, Time,
+    Contact, ContactRole, Incident, Indicator, Language, Severity, Status, Time, Written,
     protocol::{ip_protocol, is_service},
     record::is_said,
     words::Phrase,
@@ -35,6 +35,8 @@ pub struct Section {
 /// What stands under a heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
+    /// A heading below the section's.
+    Heading(String),
     /// Text; a blank line parts paragraphs.
     Text(String),
     /// Names and values.
@@ -138,6 +140,19 @@ impl Writer<'_> {
         }
     }
 
+    /// A word of a list in the document's language, or as it was written where it is none; then it is among the missing
+    /// elements.
+    fn written<T: Copy>(
+        &self,
+        value: Option<&Written<T>>,
+        phrase: fn(T) -> Phrase,
+    ) -> Option<String> {
+        match value? {
+            Written::Known(value) => Some(self.say(phrase(*value)).to_owned()),
+            Written::Other(text) => Some(text.trim().to_owned()),
+        }
+    }
+
     fn missing(&self) -> Option<Section> {
         let gaps = self.incident.gaps();
         if gaps.is_empty() {
@@ -160,17 +175,12 @@ impl Writer<'_> {
 
     fn summary(&self, label: Tlp) -> Section {
         let incident = self.incident;
-        let status = incident
-            .status
-            .map(|status| self.say(status_phrase(status)).to_owned());
-        let lowered = incident
-            .tlp_lowered
-            .as_ref()
-            .map(|one| format!("{}{}{}", one.from, self.language.colon(), one.reason));
-        let severity = incident
-            .impact
-            .severity
-            .map(|one| self.say(severity_phrase(one)).to_owned());
+        let status = self.written(incident.status.as_ref(), status_phrase);
+        let lowered = incident.tlp_lowered.as_ref().map(|one| {
+            let before = self.say(Phrase::LabelBefore);
+            format!("{before} {} ({})", one.from, one.reason)
+        });
+        let severity = self.written(incident.impact.severity.as_ref(), severity_phrase);
         self.section(
             Phrase::Summary,
             [
@@ -229,15 +239,15 @@ impl Writer<'_> {
                 cells.push(
                     moment
                         .to_zoned_datetime(fixed)
-                        .strftime("%F %T %:z")
+                        .strftime("%F %T%.f %:z")
                         .to_string(),
                 );
-                cells.push(moment.strftime("%F %T UTC").to_string());
+                cells.push(moment.strftime("%F %T%.f UTC").to_string());
                 if let Some(zone) = self.zone {
                     cells.push(
                         moment
                             .to_zoned_datetime(zone.clone())
-                            .strftime("%F %T %Z (%:z)")
+                            .strftime("%F %T%.f %Z (%:z)")
                             .to_string(),
                     );
                 }
@@ -263,18 +273,21 @@ impl Writer<'_> {
     }
 
     fn contact(&self, contact: &Contact) -> Vec<Block> {
-        self.facts(vec![
-            (Phrase::Name, owned(&contact.name)),
+        let unnamed = || self.say(Phrase::Unnamed);
+        let name = said(&contact.name).unwrap_or_else(unnamed);
+        let mut blocks = vec![Block::Heading(name.to_owned())];
+        blocks.extend(self.facts(vec![
             (
                 Phrase::Role,
-                Some(self.say(role_phrase(contact.role)).to_owned()),
+                self.written(contact.role.as_ref(), role_phrase),
             ),
             (Phrase::Organization, owned(&contact.organization)),
             (Phrase::Email, owned(&contact.email)),
             (Phrase::Phone, owned(&contact.phone)),
             (Phrase::Hours, owned(&contact.hours)),
             (Phrase::Fingerprint, owned(&contact.openpgp_fingerprint)),
-        ])
+        ]));
+        blocks
     }
 
     fn context(&self) -> Section {
@@ -291,9 +304,7 @@ impl Writer<'_> {
 
     fn impact(&self) -> Section {
         let impact = &self.incident.impact;
-        let severity = impact
-            .severity
-            .map(|one| self.say(severity_phrase(one)).to_owned());
+        let severity = self.written(impact.severity.as_ref(), severity_phrase);
         let mut blocks = Vec::new();
         blocks.extend(said(&impact.description).map(|text| Block::Text(text.to_owned())));
         blocks.extend(self.facts(vec![(Phrase::SeverityLabel, severity)]));
@@ -334,9 +345,9 @@ impl Writer<'_> {
     }
 
     fn flow(&self, flow: &Indicator) -> Vec<String> {
-        let end = |host: &Option<String>, port: Option<u16>| {
+        let end = |host: &Option<String>, port: &Option<Written<u16>>| {
             let host = said(host).unwrap_or("?");
-            match port {
+            match port.as_ref().map(port_text) {
                 Some(port) if host.contains(':') => format!("[{host}]:{port}"),
                 Some(port) => format!("{host}:{port}"),
                 None => host.to_owned(),
@@ -344,8 +355,8 @@ impl Writer<'_> {
         };
         vec![
             self.seen(flow),
-            end(&flow.source, flow.source_port),
-            end(&flow.destination, flow.destination_port),
+            end(&flow.source, &flow.source_port),
+            end(&flow.destination, &flow.destination_port),
             said(&flow.protocol).map_or_else(|| "?".to_owned(), protocol_text),
             flow.note.clone().unwrap_or_default(),
         ]
@@ -398,6 +409,14 @@ fn table(mut head: Vec<String>, mut rows: Vec<Vec<String>>) -> Vec<Block> {
         return Vec::new();
     }
     vec![Block::Table { head, rows }]
+}
+
+/// A port's number, or what was written instead.
+fn port_text(port: &Written<u16>) -> String {
+    match port {
+        Written::Known(number) => number.to_string(),
+        Written::Other(text) => text.trim().to_owned(),
+    }
 }
 
 /// A protocol with its number, where it is one of IP's and not a service over it.

@@ -8,12 +8,13 @@ use crate::{Block, Document, layout::is_bound, markdown::paragraphs};
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;max-width:60rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.8rem;margin:.5rem 0 1.5rem}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}\
+h3{font-size:1rem;margin:1rem 0 .3rem}\
 .tlp{display:inline-block;background:#000;font:bold 1rem monospace;padding:.2rem .6rem}\
 table{border-collapse:collapse;width:100%}th,td{border:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}\
 table+table{margin-top:1rem}th{background:#f2f2f2}.long{overflow-wrap:anywhere}\
 dl{display:grid;grid-template-columns:14rem 1fr;gap:.2rem 1rem;margin:.5rem 0 1rem}\
 dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}p,li{overflow-wrap:anywhere}footer{margin-top:3rem}\
-@media print{body{margin:0;max-width:none;font-size:10.5pt}table{font-size:8.5pt}h2{break-after:avoid}tr,dl{break-inside:avoid}}";
+@media print{body{margin:0;max-width:none;font-size:10.5pt}table{font-size:8.5pt}h2,h3{break-after:avoid}tr,dl{break-inside:avoid}}";
 /// A word of a table that is longer may be broken anywhere: it would push the table over the page's edge. Addresses and
 /// times are shorter.
 const LONG_WORD: usize = 45;
@@ -62,6 +63,7 @@ impl Document {
 
 fn write_block(out: &mut String, block: &Block) {
     match block {
+        Block::Heading(text) => push(out, format_args!("<h3>{}</h3>\n", escape(text))),
         Block::Text(text) => {
             for lines in paragraphs(text) {
                 let lines: Vec<String> = lines.into_iter().map(escape).collect();

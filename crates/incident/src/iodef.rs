@@ -19,7 +19,7 @@ use quick_xml::{
 use scelle_event::Tlp;
 
 use crate::{
-    Contact, Incident, Indicator, Language, LoweredLabel, RenderError, Time,
+    Contact, ContactRole, Incident, Indicator, Language, LoweredLabel, RenderError, Time, Written,
     document::said,
     protocol::{ip_protocol, is_service},
 };
@@ -51,7 +51,7 @@ pub fn write(
         return Err(lacks("contacts"));
     }
     let mut whole = labelled(Element::new("Incident").with("purpose", "reporting"), label);
-    if let Some(status) = incident.status {
+    if let Some(status) = known("a status", incident.status.as_ref())? {
         whole = whole.with("status", status.name());
     }
     whole.push(Element::new("IncidentID").with("name", team).text(id));
@@ -72,8 +72,10 @@ pub fn write(
             .children
             .extend(said(text).map(|text| Element::new("Description").text(text)));
     }
-    whole.children.extend(assessment(incident));
-    whole.children.extend(incident.contacts.iter().map(contact));
+    whole.children.extend(assessment(incident)?);
+    for one in &incident.contacts {
+        whole.push(contact(one)?);
+    }
     whole.children.extend(systems(&context.systems));
     for indicator in incident.indicators.iter().filter(|one| one.is_flow()) {
         whole.push(flow(indicator)?);
@@ -132,19 +134,31 @@ fn moment(name: &'static str, time: &Option<Time>) -> Result<Option<Element>, Re
     })?;
     let text = moment
         .to_zoned_datetime(jiff::tz::TimeZone::fixed(offset))
-        .strftime("%FT%T%:z")
+        .strftime("%FT%T%.f%:z")
         .to_string();
     Ok(Some(Element::new(name).text(text)))
 }
 
-fn assessment(incident: &Incident) -> Option<Element> {
+/// A value that is one of its set: the schema has no place for another.
+fn known<T: Copy>(what: &str, value: Option<&Written<T>>) -> Result<Option<T>, RenderError> {
+    match value {
+        None => Ok(None),
+        Some(Written::Known(value)) => Ok(Some(*value)),
+        Some(Written::Other(text)) => {
+            Err(RenderError::Lacks(format!("{what} where {text:?} stands")))
+        }
+    }
+}
+
+fn assessment(incident: &Incident) -> Result<Option<Element>, RenderError> {
     let impact = &incident.impact;
     let description = said(&impact.description);
-    if description.is_none() && impact.severity.is_none() {
-        return None;
+    let severity = known("a severity", impact.severity.as_ref())?;
+    if description.is_none() && severity.is_none() {
+        return Ok(None);
     }
     let mut business = Element::new("BusinessImpact");
-    if let Some(severity) = impact.severity {
+    if let Some(severity) = severity {
         business = business.with("severity", severity.name());
     }
     business
@@ -152,12 +166,14 @@ fn assessment(incident: &Incident) -> Option<Element> {
         .extend(description.map(|text| Element::new("Description").text(text)));
     let mut assessment = Element::new("Assessment").with("occurrence", "actual");
     assessment.push(business);
-    Some(assessment)
+    Ok(Some(assessment))
 }
 
-fn contact(contact: &Contact) -> Element {
+fn contact(contact: &Contact) -> Result<Element, RenderError> {
+    // The schema asks for one.
+    let role = known("a role", contact.role.as_ref())?.unwrap_or(ContactRole::Reporter);
     let mut element = Element::new("Contact")
-        .with("role", contact.role.name())
+        .with("role", role.name())
         .with("type", "person");
     element
         .children
@@ -183,7 +199,7 @@ fn contact(contact: &Contact) -> Element {
                 .with("name", "openpgp-fingerprint")
                 .text(text)
         }));
-    element
+    Ok(element)
 }
 
 fn systems(names: &[String]) -> Option<Element> {
@@ -210,15 +226,19 @@ fn flow(indicator: &Indicator) -> Result<Element, RenderError> {
         .extend(moment("DetectTime", &indicator.seen)?);
     let mut flow = Element::new("Flow");
     for (category, host, port) in [
-        ("source", &indicator.source, indicator.source_port),
-        ("target", &indicator.destination, indicator.destination_port),
+        ("source", &indicator.source, &indicator.source_port),
+        (
+            "target",
+            &indicator.destination,
+            &indicator.destination_port,
+        ),
     ] {
         let Some(host) = said(host) else { continue };
         let mut system = Element::new("System").with("category", category);
         system.push(node(host));
         system.children.extend(service(
             said(&indicator.protocol),
-            port,
+            known("a port", port.as_ref())?,
             category == "target",
         ));
         flow.push(system);

@@ -23,6 +23,7 @@ mod protocol;
 mod record;
 mod time;
 mod words;
+mod written;
 
 pub use check::Gap;
 #[cfg(feature = "render")]
@@ -33,6 +34,7 @@ pub use record::{
 };
 pub use time::{Time, TimeError};
 pub use words::Language;
+pub use written::Written;
 
 /// What a new record looks like, with a comment on each element, in a language.
 pub fn template(language: Language) -> &'static str {

@@ -25,6 +25,7 @@ impl Document {
 
 fn write_block(out: &mut String, block: &Block, language: Language) {
     match block {
+        Block::Heading(text) => push(out, format_args!("### {}\n", escape(text))),
         Block::Text(text) => {
             for (index, paragraph) in paragraphs(text).enumerate() {
                 if index > 0 {

@@ -29,6 +29,7 @@ const BOTTOM: f32 = HEIGHT - 64.0;
 const BODY: f32 = 10.0;
 const SMALL: f32 = 8.5;
 const HEADING: f32 = 13.0;
+const SUBHEADING: f32 = 11.0;
 const TITLE: f32 = 20.0;
 /// A line's height, in font sizes.
 const LEADING: f32 = 1.4;
@@ -364,6 +365,11 @@ impl<'a> Layout<'a> {
     fn block(&mut self, block: &Block) {
         let width = WIDTH - 2.0 * MARGIN;
         match block {
+            Block::Heading(text) => {
+                // It doesn't stand alone at a page's end.
+                self.room(5.0 * BODY * LEADING);
+                self.text(text, Face::Bold, SUBHEADING, MARGIN, width);
+            }
             Block::Text(text) => {
                 for lines in paragraphs(text) {
                     for line in lines {

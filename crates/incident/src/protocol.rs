@@ -3,30 +3,81 @@
 /// IANA protocol numbers of those that incidents are reported with.
 const NUMBERS: &[(&str, u8)] = &[
     ("icmp", 1),
+    ("igmp", 2),
+    ("ipip", 4),
     ("tcp", 6),
     ("udp", 17),
     ("gre", 47),
     ("esp", 50),
     ("ah", 51),
     ("icmpv6", 58),
+    ("ospf", 89),
+    ("l2tp", 115),
     ("sctp", 132),
+    ("udplite", 136),
 ];
 
-/// Protocols above TCP or UDP: what they run over, and the port they are known by.
+/// Protocols above TCP or UDP, and which of them they run over first of all.
 const SERVICES: &[(&str, u8)] = &[
     ("http", 6),
     ("https", 6),
     ("tls", 6),
+    ("ssl", 6),
     ("ssh", 6),
-    ("smb", 6),
+    ("sftp", 6),
+    ("scp", 6),
+    ("telnet", 6),
+    ("vnc", 6),
     ("rdp", 6),
-    ("smtp", 6),
-    ("imap", 6),
+    ("winrm", 6),
+    ("smb", 6),
+    ("cifs", 6),
+    ("nfs", 6),
+    ("rpc", 6),
+    ("msrpc", 6),
+    ("dcom", 6),
+    ("wmi", 6),
+    ("netbios", 6),
     ("ftp", 6),
+    ("ftps", 6),
+    ("rsync", 6),
+    ("smtp", 6),
+    ("smtps", 6),
+    ("submission", 6),
+    ("imap", 6),
+    ("imaps", 6),
+    ("pop3", 6),
+    ("pop3s", 6),
     ("ldap", 6),
+    ("ldaps", 6),
+    ("kerberos", 6),
+    ("mssql", 6),
+    ("mysql", 6),
+    ("postgresql", 6),
+    ("oracle", 6),
+    ("mongodb", 6),
+    ("redis", 6),
+    ("socks", 6),
+    ("irc", 6),
+    ("xmpp", 6),
+    ("mqtt", 6),
+    ("amqp", 6),
+    ("modbus", 6),
+    ("sip", 17),
     ("dns", 17),
+    ("mdns", 17),
+    ("llmnr", 17),
+    ("ssdp", 17),
+    ("dhcp", 17),
+    ("tftp", 17),
+    ("snmp", 17),
+    ("syslog", 17),
+    ("radius", 17),
     ("quic", 17),
     ("ntp", 17),
+    ("ike", 17),
+    ("openvpn", 17),
+    ("wireguard", 17),
 ];
 
 /// The IANA number of an IP protocol, given as a name, a number, or a service that runs over it.
@@ -53,5 +104,5 @@ pub(crate) fn is_service(name: &str) -> bool {
 
 /// Whether flows of that protocol have ports.
 pub(crate) fn has_ports(number: u8) -> bool {
-    matches!(number, 6 | 17 | 132)
+    matches!(number, 6 | 17 | 132 | 136)
 }

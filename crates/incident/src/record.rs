@@ -1,11 +1,11 @@
 //! The record itself.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use scelle_event::{Label, Lowered, Tlp};
 use serde::{Deserialize, Serialize};
 
-use crate::Time;
+use crate::{Time, Written, written::unless_blank};
 
 /// The number of the format that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -26,7 +26,8 @@ pub struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tlp_lowered: Option<LoweredLabel>,
     /// How far it is handled.
-    pub status: Option<Status>,
+    #[serde(deserialize_with = "unless_blank")]
+    pub status: Option<Written<Status>>,
     /// When.
     pub times: Times,
     /// Whom to ask.
@@ -72,7 +73,8 @@ pub struct Contact {
     /// The name.
     pub name: Option<String>,
     /// What they have to do with it.
-    pub role: ContactRole,
+    #[serde(deserialize_with = "unless_blank")]
+    pub role: Option<Written<ContactRole>>,
     /// Where they work.
     pub organization: Option<String>,
     /// Their address for mail.
@@ -86,11 +88,10 @@ pub struct Contact {
 }
 
 /// What a contact has to do with the incident; the words are those of RFC 7970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ContactRole {
     /// Whoever reports it.
-    #[default]
     Reporter,
     /// Whoever wrote this record.
     Creator,
@@ -127,11 +128,12 @@ pub struct Impact {
     /// In words: which services, which data, how many people.
     pub description: Option<String>,
     /// How bad.
-    pub severity: Option<Severity>,
+    #[serde(deserialize_with = "unless_blank")]
+    pub severity: Option<Written<Severity>>,
 }
 
 /// How bad an impact is; the words are those of RFC 7970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Work goes on.
@@ -143,7 +145,7 @@ pub enum Severity {
 }
 
 /// How far an incident is handled; the words are those of RFC 7970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Nobody handles it yet.
@@ -165,11 +167,13 @@ pub struct Indicator {
     /// Address or name that a flow came from.
     pub source: Option<String>,
     /// Its port.
-    pub source_port: Option<u16>,
+    #[serde(deserialize_with = "unless_blank")]
+    pub source_port: Option<Written<u16>>,
     /// Address or name that a flow went to.
     pub destination: Option<String>,
     /// Its port.
-    pub destination_port: Option<u16>,
+    #[serde(deserialize_with = "unless_blank")]
+    pub destination_port: Option<Written<u16>>,
     /// `tcp`, `udp`, `icmp`, `https`, …, or an IANA number.
     pub protocol: Option<String>,
     /// A domain name.
@@ -307,6 +311,17 @@ macro_rules! names {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(()),
+                }
             }
         }
     };

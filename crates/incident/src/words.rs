@@ -69,16 +69,18 @@ macro_rules! phrases {
 
 phrases! {
     // Gaps.
-    AskId: "Donnez un numéro à l’incident, tel que l’équipe qui le suit le compte (par exemple 2026-0042).",
-        "Give the incident a number, as the team that handles it counts (for example 2026-0042).";
-    AskTeam: "Indiquez l’équipe qui a donné ce numéro (par exemple CERT Exemple).",
-        "Name the team that gave that number (for example CERT Example).";
-    AskLabel: "Choisissez une étiquette TLP\u{A0}: TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT ou TLP:RED. Elle dit avec qui ce rapport peut être partagé.",
+    AskId: "Donnez le numéro que l’équipe chargée de l’incident lui a attribué (par exemple 2026-0042).",
+        "Give the number that the team handling the incident assigned to it (for example 2026-0042).";
+    AskTeam: "Indiquez l’équipe qui a attribué ce numéro (par exemple CERT Exemple).",
+        "Name the team that assigned this number (for example CERT Example).";
+    AskLabel: "Choisissez un marquage TLP\u{A0}: TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT ou TLP:RED. Il dit avec qui ce rapport peut être partagé.",
         "Choose a TLP label: TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT or TLP:RED. It says with whom this report may be shared.";
-    BadLabel: "«\u{A0}{}\u{A0}» n’est pas une étiquette TLP 2.0\u{A0}: utilisez TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT ou TLP:RED.",
+    BadLabel: "«\u{A0}{}\u{A0}» n’est pas un marquage TLP 2.0\u{A0}: utilisez TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT ou TLP:RED.",
         "\"{}\" is not a TLP 2.0 label: use TLP:CLEAR, TLP:GREEN, TLP:AMBER, TLP:AMBER+STRICT or TLP:RED.";
-    AskDetected: "Indiquez quand l’incident a été remarqué\u{A0}: date, heure et fuseau horaire, par exemple 2026-11-20T14:03:00+01:00.",
-        "Say when the incident was noticed: date, time and time zone, for example 2026-11-20T14:03:00+01:00.";
+    BadStatus: "«\u{A0}{}\u{A0}» n’est pas un état connu\u{A0}: écrivez new (nouveau), in-progress (en cours), forwarded (transmis) ou resolved (résolu).",
+        "\"{}\" is not a known status: write new, in-progress, forwarded or resolved.";
+    AskDetected: "Indiquez quand l’incident a été détecté\u{A0}: date, heure et fuseau horaire, par exemple 2026-11-20T14:03:00+01:00.",
+        "Say when the incident was detected: date, time and time zone, for example 2026-11-20T14:03:00+01:00.";
     AskZone: "L’heure «\u{A0}{}\u{A0}» n’a pas de fuseau horaire\u{A0}: ajoutez +01:00 (Paris en hiver), +02:00 (Paris en été) ou Z (temps universel).",
         "The time \"{}\" has no time zone: add Z (universal time), +01:00 (Paris in winter), +02:00 (Paris in summer), or your own.";
     AskTimeOfDay: "«\u{A0}{}\u{A0}» est une date sans heure\u{A0}: ajoutez l’heure et le fuseau horaire, même approximatifs, par exemple 2026-11-20T14:00:00+01:00.",
@@ -88,23 +90,27 @@ phrases! {
     EndsBeforeStart: "La fin de l’incident est avant son début\u{A0}: vérifiez les deux heures et leurs fuseaux.",
         "The incident ends before it starts: check both times and their time zones.";
     AskContacts: "Indiquez au moins une personne à contacter, avec son adresse électronique ou son numéro de téléphone.",
-        "Name at least one person to contact, with a mail address or a telephone number.";
+        "Name at least one person to contact, with an email address or a phone number.";
     AskContactName: "Donnez le nom de cette personne ou de cette équipe.",
         "Give the name of this person or team.";
     AskContactWay: "Donnez une adresse électronique ou un numéro de téléphone pour joindre cette personne.",
-        "Give a mail address or a telephone number at which this person can be reached.";
-    BadEmail: "«\u{A0}{}\u{A0}» n’est pas une adresse électronique.", "\"{}\" is not a mail address.";
+        "Give an email address or a phone number at which this person can be reached.";
+    BadEmail: "«\u{A0}{}\u{A0}» n’est pas une adresse électronique.", "\"{}\" is not an email address.";
+    BadRole: "«\u{A0}{}\u{A0}» n’est pas un rôle connu\u{A0}: écrivez reporter (déclarant), creator (rédacteur), admin, tech, victim (victime), irt (équipe de réponse) ou legal (juridique).",
+        "\"{}\" is not a known role: write reporter, creator, admin, tech, victim, irt or legal.";
     BadFingerprint: "«\u{A0}{}\u{A0}» n’est pas une empreinte OpenPGP complète\u{A0}: elle a 40 (ou 64) chiffres hexadécimaux\u{A0}; les identifiants courts ne sont pas acceptés.",
         "\"{}\" is not a full OpenPGP fingerprint: it has 40 (or 64) hexadecimal digits; short key ids are not accepted.";
     AskTitle: "Résumez l’incident en une ligne.", "Sum up the incident in one line.";
     AskDescription: "Décrivez le contexte et ce qui s’est passé\u{A0}: ce qui a été vu, par qui, sur quelles machines, ce qui a été fait depuis.",
         "Describe the context and what happened: what was seen, by whom, on which machines, what has been done since.";
     AskImpact: "Estimez l’impact\u{A0}: services arrêtés, données touchées, personnes concernées. Une première estimation suffit.",
-        "Estimate the impact: services that are down, data that are touched, people concerned. A first estimate will do.";
+        "Estimate the impact: services that are down, data and number of people affected. A first estimate will do.";
     AskSeverity: "Indiquez la gravité estimée\u{A0}: low (le travail continue), medium (il est gêné) ou high (il est arrêté, ou des données sont perdues ou divulguées).",
         "Say how severe it seems: low (work goes on), medium (it is hindered) or high (it has stopped, or data are lost or disclosed).";
-    AskIndicators: "Listez ce qui a déjà été observé (adresses IP sources, destinations, ports, protocoles, noms de domaine, fichiers), ou dites dans no_indicators pourquoi il n’y a rien.",
-        "List what has already been seen (source IP addresses, destinations, ports, protocols, domain names, files), or say in no_indicators why there is nothing.";
+    BadSeverity: "«\u{A0}{}\u{A0}» n’est pas une gravité connue\u{A0}: écrivez low (faible\u{A0}: le travail continue), medium (moyenne\u{A0}: il est gêné) ou high (élevée\u{A0}: il est arrêté, ou des données sont perdues ou divulguées).",
+        "\"{}\" is not a known severity: write low (work goes on), medium (it is hindered) or high (it has stopped, or data are lost or disclosed).";
+    AskIndicators: "Listez ce qui a déjà été observé (adresses IP sources, destinations, ports, protocoles, noms de domaine, fichiers), ou dites dans no_indicators, en tête du fichier, pourquoi il n’y a rien.",
+        "List what has already been seen (source IP addresses, destinations, ports, protocols, domain names, files), or say in no_indicators, at the top of the file, why there is nothing.";
     EmptyIndicator: "Cet indicateur ne contient ni adresse, ni nom, ni fichier\u{A0}: complétez-le ou retirez-le.",
         "This indicator has neither an address, nor a name, nor a file: complete or remove it.";
     AskSource: "Indiquez l’adresse IP (ou le nom) d’où venait la connexion.",
@@ -115,58 +121,61 @@ phrases! {
         "\"{}\" is neither an IP address nor a host name.";
     AskProtocol: "Indiquez le protocole\u{A0}: tcp, udp, icmp, https, …",
         "Give the protocol: tcp, udp, icmp, https, …";
-    BadProtocol: "«\u{A0}{}\u{A0}» n’est pas un protocole connu\u{A0}: écrivez tcp, udp, icmp, https, … ou son numéro IANA.",
-        "\"{}\" is not a known protocol: write tcp, udp, icmp, https, … or its IANA number.";
+    BadProtocol: "«\u{A0}{}\u{A0}» n’est pas un protocole connu ici\u{A0}: écrivez celui qui le porte (tcp ou udp) ou son numéro IANA, et son nom dans note.",
+        "\"{}\" is not a protocol that is known here: write the one that carries it (tcp or udp) or its IANA number, and its name in note.";
     AskPort: "Indiquez le port de destination (par exemple 443).",
         "Give the destination port (for example 443).";
-    BadHash: "«\u{A0}{}\u{A0}» n’est pas une empreinte de fichier\u{A0}: MD5, SHA-1, SHA-256 ou SHA-512 en chiffres hexadécimaux.",
+    BadPort: "«\u{A0}{}\u{A0}» n’est pas un numéro de port\u{A0}: écrivez un seul nombre, de 0 à 65535, par exemple 443.",
+        "\"{}\" is not a port number: write a single number from 0 to 65535, for example 443.";
+    BadHash: "«\u{A0}{}\u{A0}» n’est pas le condensat d’un fichier\u{A0}: MD5, SHA-1, SHA-256 ou SHA-512 en chiffres hexadécimaux.",
         "\"{}\" is not a file's hash: MD5, SHA-1, SHA-256 or SHA-512 in hexadecimal digits.";
 
     // Headings and labels of renderings.
     Report: "Rapport d’incident", "Incident report";
     Missing: "Éléments manquants", "Missing elements";
-    MissingIntro: "Ce rapport est incomplet. Il manque\u{A0}:", "This report is incomplete. Missing are:";
+    MissingIntro: "Ce rapport est incomplet. Il manque\u{A0}:", "This report is incomplete. Missing:";
     Summary: "Résumé", "Summary";
-    Number: "Numéro", "Number";
+    Number: "Numéro", "Incident number";
     Team: "Équipe", "Team";
-    Label: "Étiquette", "Label";
-    LabelLowered: "Étiquette abaissée depuis", "Label lowered from";
+    Label: "Marquage TLP", "TLP label";
+    LabelLowered: "Marquage TLP abaissé", "TLP label lowered";
+    LabelBefore: "auparavant", "from";
     StatusLabel: "État", "Status";
     Chronology: "Dates et heures", "Dates and times";
-    Detected: "Remarqué", "Noticed";
+    Detected: "Détecté", "Detected";
     Started: "Début", "Started";
     Ended: "Fin", "Ended";
     Reported: "Signalé", "Reported";
     Event: "Événement", "Event";
     AsWritten: "Heure indiquée", "Time as given";
-    InUtc: "Temps universel (UTC)", "Universal time (UTC)";
-    InZone: "Fuseau de l’équipe", "The team's zone";
-    Contacts: "Personnes à contacter", "People to contact";
-    Name: "Nom", "Name";
+    InUtc: "Heure UTC", "UTC";
+    InZone: "Heure de l’équipe", "Team's local time";
+    Contacts: "Points de contact", "Contacts";
+    Unnamed: "(sans nom)", "(no name)";
     Role: "Rôle", "Role";
     Organization: "Organisme", "Organisation";
-    Email: "Adresse électronique", "Mail";
-    Phone: "Téléphone", "Telephone";
-    Hours: "Joignable", "Hours";
+    Email: "Adresse électronique", "Email";
+    Phone: "Téléphone", "Phone";
+    Hours: "Horaires", "Hours";
     Fingerprint: "Empreinte OpenPGP", "OpenPGP fingerprint";
     ContextHeading: "Contexte et description", "Context and description";
-    Perimeter: "Périmètre", "Perimeter";
-    Systems: "Machines concernées", "Machines concerned";
+    Perimeter: "Périmètre", "Scope";
+    Systems: "Systèmes concernés", "Affected systems";
     ImpactHeading: "Impact estimé", "Estimated impact";
     SeverityLabel: "Gravité", "Severity";
-    IndicatorsHeading: "Indicateurs observés", "Indicators seen";
-    Seen: "Vu", "Seen";
+    IndicatorsHeading: "Indicateurs observés", "Observed indicators";
+    Seen: "Observé", "Seen";
     Source: "Source", "Source";
     Destination: "Destination", "Destination";
     Protocol: "Protocole", "Protocol";
-    Kind: "Nature", "Kind";
+    Kind: "Type", "Type";
     Value: "Valeur", "Value";
-    Note: "Remarque", "Note";
-    NoIndicators: "Aucun indicateur", "No indicator";
+    Note: "Commentaire", "Comment";
+    NoIndicators: "Aucun indicateur", "No indicators";
     Domain: "Nom de domaine", "Domain name";
-    Url: "Adresse web", "Web address";
+    Url: "URL", "URL";
     File: "Fichier", "File";
-    Hash: "Empreinte de fichier", "File hash";
+    Hash: "Condensat (hash)", "File hash";
     Low: "faible", "low";
     Medium: "moyenne", "medium";
     High: "élevée", "high";

@@ -3,8 +3,8 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use jiff::{Timestamp, tz::TimeZone};
-use scelle_event::Tlp;
-use scelle_incident::{Document, Incident, Language, RenderError, iodef, template};
+use scelle_event::{Label, Lowered, Tlp};
+use scelle_incident::{Document, Incident, Language, RenderError, Time, iodef, template};
 use scelle_testkit::{Corpus, compare_golden, has_tool};
 
 fn testdata() -> PathBuf {
@@ -45,13 +45,13 @@ fn each_missing_element_is_named() {
         ("tlp", |one| one.tlp = Some("TLP:WHITE".to_owned())),
         ("times.detected", |one| one.times.detected = None),
         ("times.detected", |one| {
-            one.times.detected = Some(scelle_incident::Time::new("2026-11-20T08:12:00"))
+            one.times.detected = Some(Time::new("2026-11-20T08:12:00"))
         }),
         ("times.detected", |one| {
             one.times.detected = Some(scelle_incident::Time::new("2026-11-20"))
         }),
         ("times.started", |one| {
-            one.times.started = Some(scelle_incident::Time::new("hier"))
+            one.times.started = Some(Time::new("hier"))
         }),
         ("times.started", |one| {
             one.times.started = Some(scelle_incident::Time::new("2026-11-19T08:12:00"))
@@ -60,7 +60,7 @@ fn each_missing_element_is_named() {
             one.times.reported = Some(scelle_incident::Time::new("2026-11-20T09:05:00"))
         }),
         ("times.ended", |one| {
-            one.times.ended = Some(scelle_incident::Time::new("2026-11-18T08:12:00Z"))
+            one.times.ended = Some(Time::new("2026-11-18T08:12:00Z"))
         }),
         ("contacts", |one| one.contacts.clear()),
         ("contacts[1].name", |one| one.contacts[0].name = None),
@@ -151,6 +151,151 @@ fn templates_are_records_that_lack_everything() {
     }
 }
 
+/// The messages name elements; whoever fills in the form finds them there.
+#[test]
+fn templates_have_a_place_for_what_is_asked_for() {
+    for language in [Language::French, Language::English] {
+        let form = template(language);
+        let blank = elements(&Incident::from_toml(form).expect("a record"));
+        assert!(
+            !blank.iter().any(|one| one.ends_with("fingerprint")),
+            "{blank:?}"
+        );
+        for (element, value) in [
+            ("no_indicators", "being looked for"),
+            (
+                "openpgp_fingerprint",
+                "0123456789ABCDEF0123456789ABCDEF01234567",
+            ),
+            ("severity", "low"),
+        ] {
+            let empty = format!("\n{element} = \"\"\n");
+            assert_eq!(form.matches(&empty).count(), 1, "{element}");
+            let filled = form.replace(&empty, &format!("\n{element} = \"{value}\"\n"));
+            let record = Incident::from_toml(&filled).expect("a record");
+            let sealed = String::from_utf8(record.to_json()).expect("text");
+            assert!(sealed.contains(value), "{element}: {sealed}");
+            let left = elements(&record);
+            let asked_for =
+                |one: &&String| matches!(one.as_str(), "indicators" | "impact.severity");
+            let (before, after) = (
+                blank.iter().filter(asked_for),
+                left.iter().filter(asked_for),
+            );
+            let filled_in = usize::from(element != "openpgp_fingerprint");
+            assert_eq!(after.count() + filled_in, before.count(), "{element}");
+        }
+    }
+}
+
+/// What people write keeps a record from nothing but being complete.
+#[test]
+fn a_word_that_is_none_of_its_list_is_a_gap() {
+    let text = fs::read_to_string(testdata().join("example.toml")).expect("there");
+    for (old, new, element) in [
+        (
+            "severity = \"high\"",
+            "severity = \"haute\"",
+            "impact.severity",
+        ),
+        ("status = \"in-progress\"", "status = \"ouvert\"", "status"),
+        ("role = \"irt\"", "role = \"chef\"", "contacts[2].role"),
+        ("= 443", "= \"https\"", "indicators[2].destination_port"),
+        ("= 443", "= 70000", "indicators[2].destination_port"),
+        ("= 49152", "= -1", "indicators[1].source_port"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        let incident = Incident::from_toml(&text.replace(old, new)).expect("a record");
+        assert_eq!(elements(&incident), [element]);
+        let found = new.split("= ").last().expect("a value").trim_matches('"');
+        let said = incident.gaps()[0].message(Language::French);
+        assert!(
+            said.starts_with(&format!("«\u{A0}{found}\u{A0}» n’est pas")),
+            "{said}"
+        );
+        // It is sealed and shown as it was written; another team's tools can't be given it.
+        let sealed = incident.to_json();
+        assert_eq!(Incident::read(&sealed).expect("sealed"), incident);
+        let document = Document::new(&incident, Language::French, None).expect("labelled");
+        let shown = document.to_html();
+        let after = shown.find("Résumé").expect("the summary");
+        assert!(shown[after..].contains(found), "{shown}");
+        let refused = iodef::write(&incident, Language::French, Timestamp::UNIX_EPOCH);
+        assert!(matches!(refused, Err(RenderError::Lacks(what)) if what.contains(found)));
+    }
+    // Quotes, capitals and blanks make no other word.
+    for (old, new) in [
+        ("severity = \"high\"", "severity = \" High\""),
+        ("= 443", "= \"443\""),
+    ] {
+        let incident = Incident::from_toml(&text.replace(old, new)).expect("a record");
+        assert_eq!(incident, example());
+    }
+    let blank = text
+        .replace("\"high\"", "\" \"")
+        .replace("\"in-progress\"", "\"\"");
+    let blank = Incident::from_toml(&blank).expect("a record");
+    assert_eq!(elements(&blank), ["impact.severity"]);
+}
+
+#[test]
+fn protocols_of_everyday_are_known() {
+    for name in [
+        "telnet", "POP3", "snmp", "kerberos", "ldaps", "mssql", "winrm", "smb", "icmp", "47",
+    ] {
+        let mut incident = example();
+        incident.indicators[0].protocol = Some(name.to_owned());
+        assert_eq!(elements(&incident), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn no_part_of_a_time_is_dropped() {
+    let mut incident = example();
+    incident.times.detected = Some(Time::new("2026-11-20T08:12:00.250+01:00"));
+    let document = Document::new(&incident, Language::English, Some(&paris())).expect("labelled");
+    let shown = document.to_markdown();
+    for cell in [
+        "| 2026-11-20 08:12:00.25 +01:00 ",
+        "| 2026-11-20 07:12:00.25 UTC ",
+        "| 2026-11-20 08:12:00.25 CET (+01:00) ",
+    ] {
+        assert!(shown.contains(cell), "{cell}: {shown}");
+    }
+    let xml = iodef::write(&incident, Language::English, Timestamp::UNIX_EPOCH).expect("complete");
+    let xml = String::from_utf8(xml).expect("UTF-8");
+    assert!(
+        xml.contains("<DetectTime>2026-11-20T08:12:00.25+01:00<"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_label_that_was_lowered_is_said_in_words() {
+    let mut incident = example();
+    incident.relabel(Label {
+        tlp: Tlp::Green,
+        lowered: Some(Lowered {
+            from: Tlp::Red,
+            reason: "accord de la victime".to_owned(),
+        }),
+    });
+    for (language, said) in [
+        (
+            Language::French,
+            "**Marquage TLP abaissé**\u{A0}: auparavant TLP:RED (accord de la victime)",
+        ),
+        (
+            Language::English,
+            "**TLP label lowered**: from TLP:RED (accord de la victime)",
+        ),
+    ] {
+        let document = Document::new(&incident, language, None).expect("labelled");
+        let shown = document.to_markdown();
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
 #[test]
 fn what_is_no_record_is_refused_with_its_place() {
     let error = Incident::from_toml("id = \"1\"\nimpakt = 3\n").expect_err("misspelt");
@@ -182,7 +327,7 @@ fn markdown_and_html_are_as_they_were_read() {
 fn a_hostile_record_stays_text() {
     let mut incident = example();
     incident.context.title = Some("<script>alert(1)</script> | [x](javascript:y)\u{7}".to_owned());
-    incident.times.ended = Some(scelle_incident::Time::new("<img src=x>"));
+    incident.times.ended = Some(Time::new("<img src=x>"));
     let document = Document::new(&incident, Language::English, None).expect("labelled");
     let (html, markdown) = (document.to_html(), document.to_markdown());
     for text in [&html, &markdown] {
@@ -211,7 +356,7 @@ fn pdf_is_the_same_each_time_and_labelled_on_each_page() {
     assert!(pages.len() > 2, "{} pages", pages.len());
     for page in &pages {
         assert_eq!(
-            page.matches("TLP:AMBER+STRICT").count() - usize::from(page.contains("Étiquette")),
+            page.matches("TLP:AMBER+STRICT").count() - usize::from(page.contains("Marquage TLP")),
             2,
             "{page}"
         );

@@ -15,13 +15,15 @@ use scelle_collector::{
 use scelle_incident::{Document, Incident, Language, iodef, template};
 use serde_json::json;
 
+use super::team::{KnownArgs, read_sound};
+
 /// Make, check and render the incident record that goes with a bundle
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   scelle incident new incident.toml --lang fr         a form with a comment on each element
   scelle incident check incident.toml                 what is still missing, in plain words
-  scelle incident render incident.toml --format pdf --lang fr --zone Europe/Paris --out rapport.pdf
+  scelle incident render incident.toml --format pdf --lang fr --team team.toml --out rapport.pdf
   scelle incident render incident.toml --format iodef --out incident.xml --at-most amber
   scelle collect --source disk.raw --tlp amber --incident incident.toml --out .     sealed with the evidence
 
@@ -65,6 +67,9 @@ enum Action {
         /// Show times in this zone as well: Europe/Paris
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
+        /// Show times in the zone of the team with this profile as well; its signature is checked
+        #[arg(long, value_name = "TEAM.toml", conflicts_with = "zone")]
+        team: Option<PathBuf>,
         /// The file to write [default: standard output]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -111,6 +116,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             format,
             lang,
             zone,
+            team,
             out,
             force,
             label,
@@ -121,10 +127,13 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 let inputs = Inputs::incident(file, &incident);
                 incident.relabel(label.carry(&inputs, terminal)?);
             }
+            let zone = match team {
+                Some(team) => Some(read_sound(team, &KnownArgs::default())?.zone),
+                None => zone.clone(),
+            };
             let zone = zone
-                .as_deref()
                 .map(|name| {
-                    TimeZone::get(name).with_context(|| {
+                    TimeZone::get(&name).with_context(|| {
                         format!("there is no time zone {name:?}; an example is Europe/Paris")
                     })
                 })

@@ -53,7 +53,7 @@ enum Action {
 }
 
 /// What is known of the team from elsewhere: its profile vouches for itself only.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct KnownArgs {
     /// The full fingerprint that the team's key must have
     #[arg(long, value_name = "FPR")]
