@@ -30,7 +30,7 @@ pub use receipt::{Confirmation, Receipt, Root, SentPiece};
 pub use retry::{Listener, Retry};
 pub use s3::{Credentials, S3, S3Options};
 pub use secret::Secret;
-pub use sftp::{Sftp, SftpOptions};
+pub use sftp::{Sftp, SftpOptions, key_in_clear};
 pub use sizes::PieceSizes;
 pub use store::{Begun, Failure, Piece, Store};
 pub use stream::{Delivery, Ended, Rest, StreamOptions};

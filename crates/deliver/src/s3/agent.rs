@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{self, Read},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -87,8 +86,11 @@ impl Read for Paced<'_> {
 /// What requests are sent with.
 pub(super) fn agent(options: &S3Options, pace: Pace) -> Result<Agent, Error> {
     let mut tls = TlsConfig::builder();
-    if let Some(path) = &options.authorities {
-        tls = tls.root_certs(authorities(path)?);
+    if let Some(text) = &options.authorities_text {
+        tls = tls.root_certs(authorities("the text of certificates", text.as_bytes())?);
+    } else if let Some(path) = &options.authorities {
+        let text = fs::read(path).map_err(Error::local("reading the certificates", path))?;
+        tls = tls.root_certs(authorities(&path.display().to_string(), &text)?);
     }
     let login = options.proxy_login.as_ref();
     let proxy = options.proxy.as_ref().map(|url| proxy(url, login));
@@ -109,12 +111,11 @@ pub(super) fn agent(options: &S3Options, pace: Pace) -> Result<Agent, Error> {
     Ok(config.into())
 }
 
-/// The certificates of a file, which alone may vouch for the store.
-fn authorities(path: &Path) -> Result<RootCerts, Error> {
-    let unusable = |why: String| Error::Setup(format!("{} {why}", path.display()));
-    let text = fs::read(path).map_err(Error::local("reading the certificates", path))?;
+/// The certificates of a text in PEM, which alone may vouch for the store.
+fn authorities(name: &str, text: &[u8]) -> Result<RootCerts, Error> {
+    let unusable = |why: String| Error::Setup(format!("{name} {why}"));
     let mut certificates = Vec::new();
-    for item in parse_pem(&text) {
+    for item in parse_pem(text) {
         match item {
             Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
             Ok(_) => {}

@@ -54,6 +54,8 @@ pub struct S3Options {
     pub region: Option<String>,
     /// A file of certificates that may vouch for it, in PEM; else those that Mozilla trusts.
     pub authorities: Option<PathBuf>,
+    /// The certificates themselves, in PEM; no file is read then.
+    pub authorities_text: Option<String>,
     /// The HTTP proxy that is gone through, `http://HOST[:PORT]`; else none: whoever owns the host may have
     /// set one in its environment.
     pub proxy: Option<String>,

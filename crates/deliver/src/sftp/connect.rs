@@ -14,10 +14,11 @@ use russh::{
     client::{self, AuthResult, Handle, Handler},
     keys::{
         Algorithm, EcdsaCurve, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
-        PublicKeyOrCertificate, load_secret_key,
+        PublicKeyOrCertificate, decode_secret_key, load_secret_key, ssh_key::LineEnding,
     },
 };
 use tokio::{net::TcpStream, time::timeout};
+use zeroize::Zeroizing;
 
 use super::{SftpOptions, known_hosts::Listed};
 use crate::{Error, Failure, Secret};
@@ -132,10 +133,13 @@ pub(super) enum Login {
 }
 
 impl Login {
-    /// With the key in a file, else the password, else ssh-agent.
+    /// With the key itself or in a file, else the password, else ssh-agent.
     pub(super) fn new(options: &SftpOptions) -> Result<Self, Error> {
+        let password = options.key_password.as_ref().map(Secret::show);
+        if let Some(text) = &options.key_text {
+            return Ok(Self::Key(Arc::new(decode(text.show(), password)?)));
+        }
         if let Some(path) = &options.key {
-            let password = options.key_password.as_ref().map(Secret::show);
             return load_secret_key(path, password)
                 .map(|key| Self::Key(Arc::new(key)))
                 .map_err(|error| {
@@ -159,6 +163,28 @@ impl Login {
             SftpOptions::PASSWORD
         )))
     }
+}
+
+/// A key's text without the password that protects it, where one does: it can be used with no questions then.
+///
+/// # Errors
+/// Where it is no key to log in with, or the password is another.
+pub fn key_in_clear(text: &str, password: Option<&str>) -> Result<Zeroizing<String>, Error> {
+    if decode_secret_key(text, None).is_ok() {
+        return Ok(Zeroizing::new(text.to_owned()));
+    }
+    let key = decode(text, password)?;
+    key.to_openssh(LineEnding::LF)
+        .map_err(|error| Error::Setup(format!("a key without its password: {error}")))
+}
+
+fn decode(text: &str, password: Option<&str>) -> Result<PrivateKey, Error> {
+    decode_secret_key(text, password).map_err(|error| {
+        Error::Setup(format!(
+            "the key to log in with: {error}; its password, if it has one, is read from {}",
+            SftpOptions::KEY_PASSWORD
+        ))
+    })
 }
 
 /// Believes a server by its key alone.

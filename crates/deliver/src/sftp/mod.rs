@@ -11,6 +11,7 @@ mod session;
 
 use std::{env, path::PathBuf, sync::Arc};
 
+pub use connect::key_in_clear;
 use connect::{Known, Line, Login};
 pub(crate) use known_hosts::Listed;
 use russh_sftp::client::error::Error as SftpError;
@@ -30,7 +31,9 @@ pub struct SftpOptions {
     pub known_hosts: Option<PathBuf>,
     /// The file of the key to log in with; else with the password, else through ssh-agent.
     pub key: Option<PathBuf>,
-    /// The password of that file.
+    /// That key itself; no file is read then.
+    pub key_text: Option<Secret>,
+    /// The password of that file, or text.
     pub key_password: Option<Secret>,
     /// The password to log in with.
     pub password: Option<Secret>,
