@@ -2,83 +2,14 @@
 
 mod support;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use scelle_testkit::{MountedMemory, ObjectStore};
-use support::{Ran, collector, only, run, run_scelle, text, windows_folder};
-
-fn team() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/team/example.toml")
-}
-
-/// A collector for a case, and what `forge` said of it.
-struct Forged {
-    folder: tempfile::TempDir,
-    said: serde_json::Value,
-}
-
-impl Forged {
-    fn at(&self, name: &str) -> String {
-        text(&self.folder.path().join(name))
-    }
-
-    /// Runs it, in its own folder.
-    fn run(&self, arguments: &[&str]) -> Ran {
-        run(Command::new(self.at("forged")), arguments)
-    }
-}
-
-fn forge(source: &str, more: &[&str]) -> Forged {
-    forge_of(Some(source), more)
-}
-
-/// One that collects `source`, else what it does without one.
-fn forge_of(source: Option<&str>, more: &[&str]) -> Forged {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| text(&folder.path().join(name));
-    windows_folder(&folder.path().join("evidence"));
-    run_scelle(["key", "new", &at("case-42"), "--user", "case 42"]).ended(0);
-    let released = collector()
-        .get_program()
-        .to_str()
-        .expect("Unicode")
-        .to_owned();
-    let within = folder.path().to_str().expect("Unicode");
-    let source = source.map(|source| source.replace("FOLDER", within));
-    let source: Vec<&str> = match &source {
-        Some(source) => vec!["--source", source],
-        None => Vec::new(),
-    };
-    let (key, out, team) = (at("case-42.key.asc"), at("forged"), text(&team()));
-    let command = [
-        &[
-            "forge",
-            "--team",
-            &team,
-            "--case",
-            "case-42",
-            "--case-key",
-            &key,
-            "--json",
-        ],
-        &[
-            "--collector",
-            &released,
-            "--for",
-            "linux-x64",
-            "--out",
-            &out,
-        ][..],
-        &source,
-        more,
-    ];
-    let said = run_scelle(command.concat()).ended(0).json();
-    Forged { folder, said }
-}
+use support::{
+    collector,
+    forged::{Forged, forge, forge_of, team, team_key},
+    only, run, run_scelle, text, windows_folder,
+};
 
 /// One that was cut before it wrote anything: it goes on under the name that it was begun with.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -89,7 +20,7 @@ fn a_prepared_collector_goes_on() {
     forged.run(&["--resume", "--out", &out]).ended(2);
     fs::write(format!("{out}.partial"), b"").expect("room");
     forged.run(&["--resume", "--out", &out]).ended(0);
-    let key = text(&team().with_file_name("example.key.asc"));
+    let key = team_key();
     let trust = forged.at("case-42.cert.asc");
     let command = ["verify", &out, "--key", &key, "--trust", &trust];
     run_scelle(command).ended(0);
@@ -119,7 +50,7 @@ fn a_prepared_collector_asks_nothing_and_is_vouched_for() {
         assert!(ran.err.contains(told), "{told}: {}", ran.err);
     }
     let bundle = only(forged.folder.path(), ".scelle.zip.pgp");
-    let key = text(&team().with_file_name("example.key.asc"));
+    let key = team_key();
     let trust = forged.at("case-42.cert.asc");
     let command = [
         "verify",
@@ -197,7 +128,7 @@ fn a_prepared_collector_delivers() {
     );
     let bundle = forged.at("stored.pgp");
     fs::write(&bundle, server.object(key).expect("there")).expect("written");
-    let secret = text(&team().with_file_name("example.key.asc"));
+    let secret = team_key();
     let trust = forged.at("case-42.cert.asc");
     run_scelle(["verify", &bundle, "--key", &secret, "--trust", &trust]).ended(0);
 }
@@ -490,7 +421,7 @@ fn a_team_profile_is_checked_and_signed() {
         .ended(1)
         .json();
     assert_eq!(unsigned["faults"][0]["element"], "signature");
-    let key = text(&team().with_file_name("example.key.asc"));
+    let key = team_key();
     run_scelle(["team", "sign", &at("team.toml"), "--key", &key]).ended(0);
     let signed = run_scelle(["team", "check", &at("team.toml"), "--json"])
         .ended(0)

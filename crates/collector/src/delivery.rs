@@ -167,6 +167,31 @@ impl DeliveryArgs {
         }
     }
 
+    /// Refuses what the plan of a prepared collector settles: all but where the receipt goes, and how long is tried.
+    ///
+    /// # Errors
+    /// Where some of it is named.
+    pub fn check_planned(&self) -> Result<()> {
+        let named = [
+            ("--endpoint", self.endpoint.is_some()),
+            ("--region", self.region.is_some()),
+            ("--ca-cert", self.ca_cert.is_some()),
+            ("--proxy", self.proxy.is_some()),
+            ("--host-key", !self.host_key.is_empty()),
+            ("--known-hosts", self.known_hosts.is_some()),
+            ("--ssh-key", self.ssh_key.is_some()),
+            ("--read-back", self.read_back),
+            ("--deliver-in-clear", self.deliver_in_clear),
+        ];
+        if let Some((option, _)) = named.iter().find(|(_, is_named)| *is_named) {
+            bail!(
+                "{option} is for a store that --out names: the one that this collector was prepared for \
+                 stands in its plan, with how it is reached"
+            );
+        }
+        Ok(())
+    }
+
     /// How long it is tried, with its troubles told.
     pub fn retry(&self, terminal: &Terminal) -> Retry {
         let usual = Retry::default();
@@ -197,6 +222,11 @@ impl DeliveryArgs {
             );
         }
         Ok(())
+    }
+
+    /// Whether it is said where the receipt goes.
+    pub(crate) fn names_receipt(&self) -> bool {
+        self.receipt.is_some()
     }
 
     /// Where the receipt for the bundle at that path goes.

@@ -13,6 +13,7 @@ mod labels;
 pub mod names;
 pub mod output;
 pub mod password;
+pub mod planned;
 mod small;
 pub mod terminal;
 mod unlock;

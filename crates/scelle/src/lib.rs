@@ -52,6 +52,7 @@ mod known;
 mod label;
 mod order;
 mod parts;
+mod planned;
 mod prepared;
 mod program;
 #[cfg(feature = "timeline")]
@@ -79,6 +80,7 @@ pub use key::{ReadKey, is_ciphertext};
 pub use label::{ClaimedLabel, claimed_label};
 pub use order::{CollectError, Collected, Destination, Order, PreparedRun, recipient, run_key};
 pub use parts::{parts_of, verify_parts};
+pub use planned::{PlannedDelivery, PlannedLogin, PlannedS3, PlannedSecret, PlannedSftp};
 pub use prepared::{
     ForgeError, Forged, PlannedRecipient, Prepared, PreparedError, PreparedPlan, forge,
 };

@@ -17,7 +17,8 @@
 //! A change of any bit is found before the plan is followed. Whoever puts another case's certificate,
 //! plan and key in their place makes another collector, whose bundles the case's certificate does
 //! not vouch for; the host can't know, `verify --trust` does. The deployment's key is no secret
-//! to whoever holds the file, which is why it is certified for a stated time only.
+//! to whoever holds the file, which is why it is certified for a stated time only. Nor is what the
+//! store knows the sender by, where the plan names a store.
 
 use jiff::Timestamp;
 use scelle_bundle::{Certificate, Deployment, Error, Recipient, SealKey, Terms};
@@ -26,7 +27,7 @@ use scelle_event::Tlp;
 use scelle_formats::{Digests, Hasher, ReadAt, ReadAtExt as _, ReadError};
 use serde::{Deserialize, Serialize};
 
-use crate::{PreparedRun, collection::hex, open_file, own_program};
+use crate::{PlannedDelivery, PreparedRun, collection::hex, open_file, own_program};
 
 const MAGIC: &[u8; 16] = b"Scelle plan v1\r\n";
 const PARTS: usize = 4;
@@ -34,7 +35,7 @@ const PARTS: usize = 4;
 const END_BYTES: usize = PARTS * 4 + 32 + MAGIC.len();
 /// All that stands behind a program.
 const MOST_BYTES: u64 = 8 << 20;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const RUN_USER: &str = "Scelle run key";
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -76,6 +77,11 @@ pub struct PreparedPlan {
     pub allow_source_volume: bool,
     /// Whom bundles are encrypted for.
     pub recipients: Vec<PlannedRecipient>,
+    /// The store that bundles go to; else they are left in the program's folder.
+    pub delivery: Option<PlannedDelivery>,
+    /// What nobody knows who does not hold the collector; set by [`forge`]. Bundles state the plan's hash, from which
+    /// else a poor password could be guessed.
+    pub salt: String,
 }
 
 /// Whom bundles are encrypted for.
@@ -180,6 +186,9 @@ impl Prepared {
             return Err(altered("the plan is of a format that is not known here"));
         }
         plan.label().map_err(|why| wrong("the plan", &why))?;
+        if plan.delivery.is_some() && plan.recipients.is_empty() {
+            return Err(altered("the plan delivers a bundle that is not encrypted"));
+        }
         plan.profile
             .check()
             .map_err(|why| wrong("the plan", &why))?;
@@ -386,6 +395,8 @@ pub fn forge(
     plan.until = made.saturating_add(lasts_seconds);
     plan.readers(plan.until).map_err(ForgeError::Reader)?;
     plan.deployment_key = deployment.fingerprint();
+    let secret = deployment.secret_text(None)?;
+    plan.salt = hex(&Digests::of(secret.as_bytes()).blake3);
     plan.program_sha256 = program_sha256(program, program.len())?;
     let mut text = serde_json::to_vec_pretty(&plan).expect("a plan is plain data");
     text.push(b'\n');
@@ -394,7 +405,7 @@ pub fn forge(
         &text[..],
         case.sign(&text)?.as_bytes(),
         case_certificate.as_bytes(),
-        deployment.secret_text(None)?.as_bytes(),
+        secret.as_bytes(),
     ]
     .map(<[u8]>::to_vec);
     let mut behind = parts.concat();

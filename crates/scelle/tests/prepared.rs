@@ -1,11 +1,14 @@
 //! Prepared collectors: what stands behind a program, whole and with any byte changed.
 
+use std::sync::OnceLock;
+
 use scelle::{
-    PlannedRecipient, Prepared, PreparedPlan, SealKey,
+    PlannedDelivery, PlannedRecipient, PlannedS3, PlannedSecret, Prepared, PreparedPlan, SealKey,
     engine::{Profile, profile::Limits},
     forge,
     formats::{Bytes, Digests},
 };
+use scelle_testkit::ReaderKey;
 
 /// 2026-01-01.
 const THEN: u32 = 1_767_225_600;
@@ -31,7 +34,31 @@ fn plan() -> PreparedPlan {
         limits: Limits::default(),
         timestamp: None,
         allow_source_volume: false,
-        recipients: Vec::new(),
+        recipients: vec![recipient()],
+        delivery: Some(PlannedDelivery::S3(PlannedS3 {
+            to: "s3://vault/case-42/".into(),
+            endpoint: Some("https://store.example.org".into()),
+            region: None,
+            authorities: Some("certificates".into()),
+            proxy: None,
+            proxy_login: None,
+            access_key: "access".into(),
+            secret_key: PlannedSecret::new(SECRET),
+            session_token: None,
+        })),
+        salt: String::new(),
+    }
+}
+
+/// What the store knows the sender by.
+const SECRET: &str = "hunter2";
+
+fn recipient() -> PlannedRecipient {
+    static KEY: OnceLock<ReaderKey> = OnceLock::new();
+    let key = KEY.get_or_init(|| ReaderKey::make(true));
+    PlannedRecipient {
+        fingerprint: key.fingerprint.clone(),
+        certificate: key.certificate.clone(),
     }
 }
 
@@ -88,6 +115,13 @@ fn a_forged_program_has_its_plan_and_its_own_bytes() {
             .check_vouched(&[key("case").public()], prepared.plan.made)
             .is_err()
     );
+    // A hash that bundles state, and from which what is in the plan can't be guessed.
+    let again = read(&forged(&case)).expect("sound").expect("prepared").plan;
+    assert_eq!(again.salt.len(), 64);
+    assert_ne!(again.salt, prepared.plan.salt);
+    // What the store is told is in the plan, and in no message.
+    assert_eq!(again.delivery, plan().delivery);
+    assert!(!format!("{again:?}").contains(SECRET));
     // A program that is not prepared is just that; one that is, is not prepared again.
     assert!(read(PROGRAM).expect("sound").is_none());
     assert!(forge(&Bytes(&file), plan(), &case, DAY).is_err());
@@ -249,6 +283,22 @@ fn a_changed_plan_is_found_by_its_signature() {
             .expect("refused")
             .contains("not the one that the plan was made for")
     );
+}
+
+#[test]
+fn nothing_is_delivered_in_clear() {
+    let in_clear = PreparedPlan {
+        recipients: Vec::new(),
+        ..plan()
+    };
+    let refused = forge(&Bytes(PROGRAM), in_clear.clone(), &key("case"), DAY);
+    let said = refused.expect_err("anybody could read it").to_string();
+    assert!(said.contains("not encrypted"), "{said}");
+    let kept = PreparedPlan {
+        delivery: None,
+        ..in_clear
+    };
+    forge(&Bytes(PROGRAM), kept, &key("case"), DAY).expect("it stays where it is made");
 }
 
 /// Makes what the fuzz target patches; run it alone when the format has changed.

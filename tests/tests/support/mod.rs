@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses some of these")]
 
+pub(crate) mod forged;
+
 use std::{
     env,
     ffi::OsStr,

@@ -1,15 +1,19 @@
 //! `--out s3://…` and `--out sftp://…`: a bundle that goes to a store while it is made, and is not
 //! stored here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Collected, Order, Source,
+    Collected, Order, PlannedDelivery, Source,
     engine::{Plan, Progress, profile::show_size},
     event::Tlp,
 };
-use scelle_deliver::{Address, Delivery, Ended, Receipt, Rest, Root, StreamOptions};
+use scelle_deliver::{Address, Delivery, Ended, Receipt, Rest, Root, Store, StreamOptions};
 use serde_json::json;
 
 use super::collect::Job;
@@ -18,13 +22,18 @@ use crate::{
     collected::{describe, object, show_losses},
     delivery::{self, Outgoing, keep_receipt, rest_path},
     names::{bundle_name, executable_folder},
+    output::refuse_on_source,
+    planned,
 };
 
 /// A bundle that goes away.
 pub(super) struct Away<'a> {
     pub(super) address: Address,
     args: &'a AwayArgs,
-    receipt: PathBuf,
+    /// The store that the plan of a prepared collector names, where it goes there.
+    planned: Option<&'a PlannedDelivery>,
+    /// Where the receipt goes; `None` where it can't be written and is only shown.
+    receipt: Option<PathBuf>,
     fallback: Option<PathBuf>,
     is_encrypted: bool,
     force: bool,
@@ -47,18 +56,99 @@ impl<'a> Away<'a> {
         let name = address.file_name().unwrap_or(file_name);
         let place = executable_folder().unwrap_or_else(|_| PathBuf::from("."));
         Ok(Self {
-            receipt: args.delivery.receipt_path(&place.join(name)),
+            receipt: Some(args.delivery.receipt_path(&place.join(name))),
             fallback: args.fallback.as_deref().map(|path| rest_path(path, name)),
             address,
             args,
+            planned: None,
             is_encrypted,
             force,
         })
     }
 
+    /// One that goes where a plan says; the rest goes into the program's folder, where nothing else is said.
+    ///
+    /// # Errors
+    /// Where it would go in clear, or options are named that the plan settles.
+    pub(super) fn planned(
+        planned: &'a PlannedDelivery,
+        args: &'a AwayArgs,
+        file_name: &str,
+        is_encrypted: bool,
+    ) -> Result<Self> {
+        args.delivery.check_planned()?;
+        let address = planned::folder(planned.to())?;
+        let mut away = Self::new(address, args, file_name, is_encrypted, false)?;
+        away.planned = Some(planned);
+        if away.fallback.is_none() {
+            away.fallback = Some(rest_path(&executable_folder()?, file_name));
+        }
+        Ok(away)
+    }
+
+    /// Gives up what would go into the program's folder only because nothing else was said, where that folder lies on
+    /// what is `spared`, or is tried and takes no file: a planned delivery asks nobody, and goes on without.
+    pub(super) fn settle(&mut self, spared: Option<&Path>, is_tried: bool, terminal: &Terminal) {
+        if self.planned.is_none() {
+            return;
+        }
+        let why_not = |path: &Path| {
+            if spared.is_some_and(|source| refuse_on_source(source, path, "").is_err()) {
+                return Some(
+                    "this program's folder lies, or may lie, on what is collected".to_owned(),
+                );
+            }
+            let tried = if is_tried { try_writing(path) } else { Ok(()) };
+            tried
+                .err()
+                .map(|why| format!("this program's folder takes no file: {why}"))
+        };
+        if !self.args.delivery.names_receipt()
+            && let Some(why) = self.receipt.as_deref().and_then(why_not)
+        {
+            self.receipt = None;
+            terminal.warn(format!(
+                "the receipt will be shown, and not be written: {why}; --receipt FILE names a place"
+            ));
+        }
+        if self.args.fallback.is_none()
+            && let Some(why) = self.fallback.as_deref().and_then(why_not)
+        {
+            self.fallback = None;
+            terminal.warn(format!(
+                "if the store is gone for good while this runs, all that was collected is lost, for the rest \
+                 has no place: {why}; --fallback DIR names one"
+            ));
+        }
+    }
+
     /// What may be written here.
     pub(super) fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
-        self.fallback.iter().chain([&self.receipt])
+        self.fallback.iter().chain(&self.receipt)
+    }
+
+    /// What is said before it begins, beside the address: how a plan's store is reached, where the receipt goes, and
+    /// the rest if the store is gone.
+    pub(super) fn rows(&self) -> [(&'static str, String); 3] {
+        let shown = |path: &Option<PathBuf>| {
+            let shown = path.as_ref().map(|path| path.display().to_string());
+            shown.unwrap_or_default()
+        };
+        [
+            (
+                "By way of",
+                self.planned.map(planned::way).unwrap_or_default(),
+            ),
+            ("Receipt", shown(&self.receipt)),
+            ("Else into", shown(&self.fallback)),
+        ]
+    }
+
+    fn store(&self) -> Result<Box<dyn Store>> {
+        match self.planned {
+            Some(planned) => planned::store(planned, self.address.file_name().unwrap_or_default()),
+            None => self.args.delivery.store(self.address.clone(), self.force),
+        }
     }
 
     /// Begins to deliver.
@@ -67,15 +157,24 @@ impl<'a> Away<'a> {
     /// Where the store refuses, or can't be reached and there is no fallback.
     pub(super) fn begin(&self, terminal: &Terminal) -> Result<Outgoing> {
         let delivery = &self.args.delivery;
-        delivery.tell_way(&self.address, terminal);
-        let store = delivery.store(self.address.clone(), self.force)?;
+        if self.planned.is_none() {
+            delivery.tell_way(&self.address, terminal);
+        }
+        let store = self.store()?;
         let options = StreamOptions {
             sizes: delivery.sizes(),
             retry: delivery.retry(terminal),
             fallback: self.fallback.clone(),
             is_encrypted: self.is_encrypted,
         };
-        Ok(Outgoing(Delivery::begin(store, options)?))
+        let begun = Delivery::begin(store, options);
+        match self.planned {
+            Some(_) => Ok(Outgoing(begun.context(
+                "nothing was collected: with --out DIR the bundle is left in a folder, to be handed to \
+                 whoever prepared this collector",
+            )?)),
+            None => Ok(Outgoing(begun?)),
+        }
     }
 
     /// Collects into a delivery, and ends it.
@@ -143,7 +242,10 @@ impl<'a> Away<'a> {
         match ended {
             Ended::Delivered(receipt) => {
                 collected.path = Some(receipt.to.clone().into());
-                let is_kept = keep_receipt(receipt, &self.receipt, self.force, terminal);
+                let is_kept = match &self.receipt {
+                    Some(path) => keep_receipt(receipt, path, self.force, terminal),
+                    None => true,
+                };
                 let exit = self.tell_delivered(&collected, tlp, receipt, terminal)?;
                 Ok(if is_kept { exit } else { Exit::LOSSES })
             }
@@ -173,7 +275,9 @@ impl<'a> Away<'a> {
             for line in delivery::describe(receipt, terminal) {
                 terminal.line(line)?;
             }
-            terminal.note(format!("the receipt is {}", self.receipt.display()));
+            if let Some(path) = &self.receipt {
+                terminal.note(format!("the receipt is {}", path.display()));
+            }
         }
         Ok(Exit::with_losses(collected.losses > 0))
     }
@@ -197,17 +301,32 @@ impl<'a> Away<'a> {
                 terminal.line(line)?;
             }
         }
+        let path = rest.path.display();
+        let next = match self.planned {
+            Some(planned) => format!(
+                "Keep it and {path}.delivery, and hand both to whoever prepared this collector, who goes on with: scelle deliver \
+                 {path}{}  (to {}, with what the store knows its sender by)",
+                planned::options(planned),
+                self.address
+            ),
+            None => format!(
+                "Go on with: deliver {path}  (to {}, with the options of delivery that this run had)",
+                self.address
+            ),
+        };
         terminal.warn(format!(
             "not delivered: {}. The store has the first {} of the bundle, which are of no use alone, \
-             nor is the rest, {} in {}. Go on with: deliver {}  (to {}, with the options of delivery that \
-             this run had)",
+             nor is the rest, {} in {path}. {next}",
             rest.why,
             show_size(rest.from),
             show_size(rest.bytes),
-            rest.path.display(),
-            rest.path.display(),
-            self.address
         ));
         Ok(Exit::NOT_DONE)
     }
+}
+
+/// Whether a file can be made there, which is not there yet; it is not left behind.
+fn try_writing(path: &Path) -> io::Result<()> {
+    File::create_new(path)?;
+    fs::remove_file(path)
 }

@@ -22,7 +22,7 @@ use crate::{
 /// What may be said to a prepared collector; all else stands in its plan.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Where the bundle goes: a folder, a file or a store [default: this program's folder]
+    /// Where the bundle goes: a folder, a file or a store [default: the plan's store, else this program's folder]
     #[arg(long, value_name = "DIR|FILE|URL")]
     out: Option<PathBuf>,
     /// Go on with a collection that was cut off; --out names its file
@@ -50,11 +50,22 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     );
     let is_encrypted = !plan.recipients.is_empty();
     let file = file_name(&name, is_encrypted);
-    let away = match address(args.out.as_deref())? {
-        Some(_) if args.resume => bail!("what a store has can't be gone on with: run it again"),
-        Some(address) => Some(Away::new(address, &args.away, &file, is_encrypted, false)?),
-        None => None,
+    let source_path = Path::new(&plan.source);
+    let spared = (!plan.allow_source_volume).then_some(source_path);
+    let mut away = match (address(args.out.as_deref())?, &plan.delivery) {
+        (Some(_), _) if args.resume => {
+            bail!("what a store has can't be gone on with: run it again")
+        }
+        (Some(address), _) => Some(Away::new(address, &args.away, &file, is_encrypted, false)?),
+        (None, Some(planned)) if args.out.is_none() => {
+            Some(Away::planned(planned, &args.away, &file, is_encrypted)?)
+        }
+        (None, Some(_)) => args.away.delivery.check_planned().map(|()| None)?,
+        (None, None) => None,
     };
+    if let Some(away) = &mut away {
+        away.settle(spared, !args.dry_run, terminal);
+    }
     let out = match &args.out {
         Some(out) => out.clone(),
         None => executable_folder()?,
@@ -70,8 +81,7 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     } else {
         name
     };
-    let source_path = Path::new(&plan.source);
-    announce(prepared, &path, terminal);
+    announce(prepared, &path, away.as_ref(), terminal);
     if args.dry_run {
         return Ok(Exit::COMPLETE);
     }
@@ -81,17 +91,13 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     };
     for output in &outputs {
         refuse_existing(output, false)?;
-        if !plan.allow_source_volume {
+        if let Some(source) = spared {
             let or = "run this program from another disk, or name a folder on one with --out";
-            refuse_on_source(source_path, output, or)?;
+            refuse_on_source(source, output, or)?;
         }
     }
     let options = OpenOptions {
-        left_out: if plan.allow_source_volume {
-            Vec::new()
-        } else {
-            outputs
-        },
+        left_out: spared.map_or_else(Vec::new, |_| outputs),
         ..OpenOptions::default()
     };
     let source = scelle::open_with(source_path, &options)?;
@@ -136,12 +142,13 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
 }
 
 /// Says what is about to be done.
-fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
+fn announce(prepared: &Prepared, path: &Path, away: Option<&Away<'_>>, terminal: &Terminal) {
     let plan = &prepared.plan;
     let time = |seconds: u32| {
         Timestamp::from_second(seconds.into())
             .map_or_else(|_| seconds.to_string(), |time| time.to_string())
     };
+    let [way, receipt, rest] = away.map(Away::rows).unwrap_or_default();
     let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
     let readers: Vec<_> = plan
         .recipients
@@ -172,6 +179,9 @@ fn announce(prepared: &Prepared, path: &Path, terminal: &Terminal) {
         ("Readers", reading),
         ("Time from", plan.timestamp.clone().unwrap_or_default()),
         ("Into", path.display().to_string()),
+        way,
+        receipt,
+        rest,
         ("Until", time(plan.until)),
         ("Plan", prepared.plan_blake3.clone()),
     ] {

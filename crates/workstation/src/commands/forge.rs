@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::{Span, Timestamp};
 use scelle::{
-    PlannedRecipient, PreparedPlan, StampService,
+    PlannedDelivery, PlannedRecipient, PreparedPlan, StampService,
     engine::{
         Profile,
         profile::{Limits, parse_size},
@@ -21,10 +21,12 @@ use scelle_collector::{
     Exit, Terminal, Tone,
     output::{PartialFile, refuse_existing},
     password::read_seal_key,
+    planned,
 };
 use serde_json::json;
 
 use super::{
+    deliver_to::DeliverTo,
     key::{CERTIFICATE_ENDING, SECRET_ENDING, read_certificate, seconds},
     team::{KnownArgs, folder_of, read_sound},
 };
@@ -36,12 +38,14 @@ Examples:
   scelle key new case-42 --user 'CERT Example, case 42'          once a case
   scelle forge --team team.toml --case case-42 --for linux-x64 --out collect-42
   scelle forge --team team.toml --fingerprint 0123… --case case-42 --profile full --for windows-x64 --out collect-42.exe
+  scelle forge --team team.toml --case case-42 --for linux-x64 --out collect-42 --deliver-to s3://vault/case-42/
   scelle verify host.scelle.zip.pgp --key team.key.asc --trust case-42.cert.asc
 
 The collector's own bytes stay as they are; a signed plan is put behind them, with whom
 the bundle is encrypted for, label, limits, and a key that the case's key vouches for.
 A team's profile vouches for itself only: --fingerprint says whose it has to be.
-Whoever holds the result can seal in the case's name until the time is over.
+Whoever holds the result can seal in the case's name until the time is over, and has what the store knows its sender
+by: credentials that can only write, for this case alone, are what to put there.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     /// The team's profile; its signature by the key that stands in it is checked
@@ -99,6 +103,8 @@ pub(crate) struct Args {
     /// Replace an existing output
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    deliver_to: DeliverTo,
 }
 
 /// The machines that there are collectors for.
@@ -188,6 +194,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             fingerprint: team.fingerprint.clone(),
             certificate: team.certificate.clone(),
         }],
+        delivery: args.deliver_to.read(terminal)?,
+        salt: String::new(),
     };
     let forged = scelle::forge(&program, plan, &case, seconds(args.lasts, now)?)?;
     write(&path, &forged.behind, &args.out, args.force)?;
@@ -223,9 +231,15 @@ fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> 
             "plan": forged.plan_blake3,
             "program_sha256": plan.program_sha256,
             "until": until,
+            "deliver_to": plan.delivery.as_ref().map(PlannedDelivery::to),
         }))?;
         return Ok(());
     }
+    let delivers_to = plan
+        .delivery
+        .as_ref()
+        .map(|delivery| format!("{}, by way of {}", delivery.to(), planned::way(delivery)));
+    let delivers_to = delivers_to.unwrap_or_else(|| "no store".to_owned());
     for (name, text) in [
         ("Collector", out.display().to_string()),
         ("Case", plan.case.clone()),
@@ -236,6 +250,7 @@ fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> 
             format!("{}, key {}", plan.deployment, plan.deployment_key),
         ),
         ("Valid until", until),
+        ("Delivers to", delivers_to),
         ("Plan", forged.plan_blake3.clone()),
         ("Release", format!("SHA-256 {}", plan.program_sha256)),
     ] {

@@ -2,6 +2,7 @@
 
 mod artefacts;
 mod custody;
+mod deliver_to;
 mod extract;
 mod forge;
 mod generate;
