@@ -40,6 +40,7 @@ mod take;
 mod text;
 mod trust;
 mod verify;
+mod wiped;
 mod writer;
 mod zip;
 
@@ -71,4 +72,5 @@ pub use verify::{
     CheckedProof, Problem, Scope, Signer, Stamped, Verdict, Verification, VerifyOptions, verify,
     verify_bag, verify_begun, verify_encrypted, verify_parts,
 };
+pub use wiped::read_secret;
 pub use writer::{BundleWriter, Options};

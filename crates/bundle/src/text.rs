@@ -6,7 +6,8 @@ use scelle_event::{UtcNanos, json};
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len() * 2);
     json::write_hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
+    // Not copied: the bytes may be a secret's.
+    String::from_utf8(out).expect("hex digits are ASCII")
 }
 
 /// Bytes from lower- or upper-case hex.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use scelle::{
-    Certificate, SealKey, Source, StampService,
+    SealKey, Source, StampService,
     bundle::Compression,
     engine::{
         Plan, Profile, Progress,
@@ -194,16 +194,7 @@ impl Choices {
         let Some(path) = &self.sign_with else {
             return Ok(None);
         };
-        let key = password::read_seal_key(path)?;
-        let Some(path) = &self.certificate else {
-            return Ok(Some(key));
-        };
-        let naming = || format!("the certificate {}", path.display());
-        let bytes = read_small(path).with_context(naming)?;
-        let key = Certificate::read(&bytes)
-            .and_then(|certificate| key.with_certificate(certificate))
-            .with_context(naming)?;
-        Ok(Some(key))
+        password::read_certified_key(path, self.certificate.as_deref()).map(Some)
     }
 }
 

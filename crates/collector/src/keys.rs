@@ -9,7 +9,10 @@ use anyhow::{Context, Result, bail};
 use scelle::{DecryptKey, ReadKey, Recipient, Source, evidence::OpenOptions};
 use zeroize::Zeroizing;
 
-use crate::{password, small::read_small};
+use crate::{
+    password,
+    small::{read_secret, read_small},
+};
 
 /// How an encrypted bundle is read.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -52,7 +55,7 @@ impl KeyArgs {
             return Ok(None);
         };
         let naming = || format!("the key {}", path.display());
-        let bytes = Zeroizing::new(read_small(path).with_context(naming)?);
+        let bytes = read_secret(path).with_context(naming)?;
         let mut key = DecryptKey::read(&bytes, None).with_context(naming)?;
         if key.is_protected() {
             let password = self.password(path)?;

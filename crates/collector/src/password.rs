@@ -4,12 +4,12 @@ use std::{env, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use console::Term;
-use scelle::{DecryptKey, SealKey};
+use scelle::{Certificate, DecryptKey, SealKey};
 use zeroize::Zeroizing;
 
 #[cfg(unix)]
 use crate::echo::unseen;
-use crate::small::{read_small, read_small_text};
+use crate::small::{read_secret, read_secret_text, read_small};
 
 /// Where the password of a key is looked for in the environment.
 pub const VARIABLE: &str = "SCELLE_KEY_PASSWORD";
@@ -21,9 +21,8 @@ pub const VARIABLE: &str = "SCELLE_KEY_PASSWORD";
 /// Where the file can't be read, or there is nobody to ask.
 pub fn of_key(key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>> {
     if let Some(path) = file {
-        let text = read_small_text(path)
+        let text = read_secret_text(path)
             .with_context(|| format!("reading the password in {}", path.display()))?;
-        let text = Zeroizing::new(text);
         // An editor puts a line's end behind it.
         return Ok(Zeroizing::new(
             text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -68,11 +67,27 @@ pub fn for_new_key(key: &Path) -> Result<Zeroizing<String>> {
 /// Where it can't be read or used.
 pub fn read_seal_key(path: &Path) -> Result<SealKey> {
     let naming = || format!("the key {}", path.display());
-    let bytes = Zeroizing::new(read_small(path).with_context(naming)?);
+    let bytes = read_secret(path).with_context(naming)?;
     let is_protected = DecryptKey::read(&bytes, None).is_ok_and(|key| key.is_protected());
     let password = is_protected.then(|| of_key(path, None)).transpose()?;
     let password = password.as_ref().map(|text| text.as_str());
     SealKey::read(&bytes, password).with_context(naming)
+}
+
+/// Reads a key to sign with, and the certificate that is to travel with what it signs, where one is named.
+///
+/// # Errors
+/// As [`read_seal_key`], and where the certificate can't be read, or is another key's.
+pub fn read_certified_key(path: &Path, certificate: Option<&Path>) -> Result<SealKey> {
+    let key = read_seal_key(path)?;
+    let Some(path) = certificate else {
+        return Ok(key);
+    };
+    let naming = || format!("the certificate {}", path.display());
+    let bytes = read_small(path).with_context(naming)?;
+    Certificate::read(&bytes)
+        .and_then(|certificate| key.with_certificate(certificate))
+        .with_context(naming)
 }
 
 /// What is typed, unseen, on the terminal; `None` where standard error is none.

@@ -10,10 +10,11 @@ use scelle::{
     Source,
     evidence::{OpenOptions, VolumeKeys},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     KeyArgs,
-    small::{read_small, read_small_text},
+    small::{read_secret, read_secret_text},
 };
 
 const RECOVERY: &str = "SCELLE_RECOVERY_PASSWORD";
@@ -96,7 +97,7 @@ impl UnlockArgs {
         }
         for path in &self.recovery_password_file {
             let naming = || format!("the recovery password in {}", path.display());
-            let text = read_small_text(path).with_context(naming)?;
+            let text = read_secret_text(path).with_context(naming)?;
             let lines = text.trim_start_matches('\u{FEFF}').lines();
             for line in lines.filter(|line| !line.trim().is_empty()) {
                 keys.add_recovery_password(line).with_context(naming)?;
@@ -106,14 +107,14 @@ impl UnlockArgs {
             keys.add_password(password);
         }
         for path in &self.bitlocker_password_file {
-            let text = read_small_text(path)
+            let text = read_secret_text(path)
                 .with_context(|| format!("the password in {}", path.display()))?;
             // An editor puts a line's end behind it.
             keys.add_password(text.trim_end_matches(['\r', '\n']));
         }
         for path in &self.startup_key {
             let naming = || format!("the startup key {}", path.display());
-            let bytes = read_small(path).with_context(naming)?;
+            let bytes = read_secret(path).with_context(naming)?;
             keys.add_startup_key(&bytes).with_context(naming)?;
         }
         self.add_from_environment(&mut keys)?;
@@ -123,13 +124,13 @@ impl UnlockArgs {
     fn add_from_environment(&self, keys: &mut VolumeKeys) -> Result<()> {
         if self.recovery_password.is_empty()
             && self.recovery_password_file.is_empty()
-            && let Ok(text) = env::var(RECOVERY)
+            && let Ok(text) = env::var(RECOVERY).map(Zeroizing::new)
         {
             keys.add_recovery_password(&text).context(RECOVERY)?;
         }
         if self.bitlocker_password.is_empty()
             && self.bitlocker_password_file.is_empty()
-            && let Ok(text) = env::var(PASSWORD)
+            && let Ok(text) = env::var(PASSWORD).map(Zeroizing::new)
         {
             keys.add_password(&text);
         }

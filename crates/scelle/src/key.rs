@@ -8,14 +8,18 @@ use std::{
     thread,
 };
 
-use scelle_bundle::{Ciphertext, DecryptKey, Decrypted, Error, SessionKey};
+use scelle_bundle::{Ciphertext, DecryptKey, Decrypted, Error, SessionKey, read_secret};
 use scelle_evidence::FileSource;
 use scelle_formats::{ReadAtExt as _, ReadError};
 
 /// The program that is asked for session keys.
 const GPG: &str = "gpg";
-/// How its answer begins.
-const ANSWER: &str = "[GNUPG:] SESSION_KEY ";
+/// How the lines begin that are for programs.
+const STATUS: &[u8] = b"[GNUPG:]";
+/// How the line of a session key begins.
+const ANSWER: &[u8] = b"[GNUPG:] SESSION_KEY ";
+/// More than it ever says.
+const ANSWER_LIMIT: usize = 1 << 20;
 /// Bytes that show whether a file is an encrypted bundle.
 const HEAD_BYTES: usize = 1 << 16;
 
@@ -112,7 +116,10 @@ fn ask_gpg(message: &[u8]) -> Result<SessionKey, Error> {
     let (written, answer) = thread::scope(|scope| {
         let writing =
             scope.spawn(move || input.map_or(Ok(()), |mut input| input.write_all(message)));
-        let answer = gpg.wait_with_output();
+        let said = gpg.stderr.take();
+        let answer = said.map(|said| read_secret(said, ANSWER_LIMIT)).transpose();
+        let waited = gpg.wait();
+        let answer = answer.and_then(|answer| waited.map(|_| answer.unwrap_or_default()));
         (writing.join(), answer)
     });
     match written {
@@ -124,13 +131,15 @@ fn ask_gpg(message: &[u8]) -> Result<SessionKey, Error> {
     }
     // It ends with an error, since the message is cut; the session key comes before.
     let answer = answer.map_err(|error| bad(error.to_string()))?;
-    let text = String::from_utf8_lossy(&answer.stderr);
-    match text.lines().find_map(|line| line.strip_prefix(ANSWER)) {
+    let mut lines = answer.split(|byte| *byte == b'\n');
+    let key = lines.find_map(|line| line.strip_prefix(ANSWER));
+    match key.and_then(|key| std::str::from_utf8(key).ok()) {
         Some(key) => SessionKey::parse(key),
         None => {
-            let said: Vec<_> = text
-                .lines()
-                .filter(|line| !line.starts_with("[GNUPG:]"))
+            let said: Vec<_> = answer
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty() && !line.starts_with(STATUS))
+                .map(String::from_utf8_lossy)
                 .collect();
             Err(bad(format!("it gives none ({})", said.join("; "))))
         }

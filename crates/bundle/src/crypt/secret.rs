@@ -148,7 +148,8 @@ impl SessionKey {
             16 => AES128,
             _ => AES256,
         });
-        let digits = Zeroizing::new(hex(&self.key).to_ascii_uppercase());
+        let mut digits = Zeroizing::new(hex(&self.key));
+        digits.make_ascii_uppercase();
         Zeroizing::new(format!("{algorithm}:{}", *digits))
     }
 
@@ -164,12 +165,14 @@ impl SessionKey {
         if !matches!(algorithm, AES128 | AES256) || !digits.len().is_multiple_of(2) {
             return Err(not_one());
         }
-        let bytes: Option<Vec<u8>> = digits
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-            .collect();
-        let bytes = Zeroizing::new(bytes.ok_or_else(not_one)?);
+        // Its room is there before it is filled: nothing is left behind where it would have grown.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+        for pair in digits.as_bytes().chunks(2) {
+            let byte = std::str::from_utf8(pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            bytes.push(byte.ok_or_else(not_one)?);
+        }
         Ok(Self::new(Some(algorithm), &bytes))
     }
 }
