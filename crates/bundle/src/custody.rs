@@ -165,6 +165,8 @@ pub struct CustodyOptions {
     pub head: Option<String>,
     /// Certificates that may vouch for the signers.
     pub trust: Vec<Certificate>,
+    /// Certificates, or newer copies of them, in which revocations stand. They vouch for nobody.
+    pub revocations: Vec<Certificate>,
     /// What the times of lines are held against; else this system's clock says it.
     pub now: Option<Timestamp>,
 }
@@ -204,7 +206,7 @@ impl Custody {
                 );
                 break;
             }
-            match check_line(number, &text, &options.trust) {
+            match check_line(number, &text, &options.trust, &options.revocations) {
                 Ok(mut line) => {
                     line.ahead = line.ahead_of(now);
                     if let Some(what) = &line.ahead {
@@ -291,7 +293,7 @@ impl Custody {
             )));
         }
         let number = self.lines.len() as u64 + 1;
-        check_line(number, line.as_bytes(), &[])
+        check_line(number, line.as_bytes(), &[], &[])
             .and_then(|line| line.ahead_of(Timestamp::now()).map_or(Ok(()), Err))
             .map_err(|what| Error::format(format!("the line would not be good: {what}")))?;
         Ok(line)
@@ -375,7 +377,12 @@ impl Deed {
 }
 
 /// Checks what a line says of itself, and its signature.
-fn check_line(line: u64, text: &[u8], trust: &[Certificate]) -> Result<CustodyLine, String> {
+fn check_line(
+    line: u64,
+    text: &[u8],
+    trust: &[Certificate],
+    revocations: &[Certificate],
+) -> Result<CustodyLine, String> {
     let text = text
         .strip_suffix(b"\n")
         .ok_or("it is cut: it has no line end, or more than 64 KiB")?;
@@ -427,7 +434,8 @@ fn check_line(line: u64, text: &[u8], trust: &[Certificate]) -> Result<CustodyLi
         },
         signed_at,
         hash,
-        vouched: (!trust.is_empty()).then(|| certificate.check_vouched(trust, signed_at)),
+        vouched: (!trust.is_empty())
+            .then(|| certificate.check_vouched(trust, revocations, signed_at)),
         ahead: None,
         previous: body.previous,
     })

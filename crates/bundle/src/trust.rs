@@ -179,14 +179,20 @@ impl SealKey {
 
 impl Certificate {
     /// Whether one of `roots` vouches for this key at a time in seconds since 1970, over the
-    /// certificates that came behind it.
+    /// certificates that came behind it, and none of `revocations` takes that back. Those vouch
+    /// for nobody.
     ///
     /// # Errors
     /// Why none does, a sentence each.
-    pub fn check_vouched(&self, roots: &[Self], at: u32) -> Result<(), Vec<String>> {
+    pub fn check_vouched(
+        &self,
+        roots: &[Self],
+        revocations: &[Self],
+        at: u32,
+    ) -> Result<(), Vec<String>> {
         let trust = Trust {
             roots,
-            revocations: &[],
+            revocations,
             signer: self,
             at,
             signed_at: at,

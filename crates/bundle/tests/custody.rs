@@ -33,6 +33,7 @@ fn options(keys: &[SealKey], head: Option<String>) -> CustodyOptions {
         root: Some(ROOT.to_owned()),
         head,
         trust: keys.iter().map(SealKey::public).collect(),
+        revocations: Vec::new(),
         now: None,
     }
 }
@@ -326,6 +327,38 @@ fn a_chain_goes_on_behind_a_line_from_the_time_to_come() {
             .iter()
             .all(|line| line.vouched == Some(Ok(())) && line.ahead.is_none())
     );
+}
+
+/// A key that the case's key vouched for, until it was stolen.
+#[test]
+fn what_was_taken_back_since_vouches_for_no_line() {
+    let [case, ana, bob] =
+        ["case", "ana", "bob"].map(|id| SealKey::generate(id, 1_767_225_600).expect("a key"));
+    let [ana, bob] = [ana, bob].map(|key| key.certified_by(&case).expect("certified"));
+    let mut lines = String::new();
+    for (number, key) in [&ana, &bob, &ana].into_iter().enumerate() {
+        let mut chain = Custody::default();
+        if number > 0 {
+            chain = read(lines.as_bytes(), &CustodyOptions::default());
+        }
+        chain.about(ROOT.to_owned());
+        lines.push_str(&chain.next_line("case", deed(number), key).expect("a line"));
+    }
+    let mut options = options(std::slice::from_ref(&case), None);
+    let vouched = |options: &CustodyOptions| -> Vec<bool> {
+        let chain = read(lines.as_bytes(), options);
+        assert_eq!(chain.problems, []);
+        let answers = chain.lines.into_iter().map(|line| line.vouched);
+        answers
+            .map(|one| one.is_some_and(|one| one.is_ok()))
+            .collect()
+    };
+    assert_eq!(vouched(&options), [true, true, true]);
+    options.revocations = vec![case.revoke(&ana.public()).expect("revoked")];
+    assert_eq!(vouched(&options), [false, true, false]);
+    // A revocation that the key's own voucher did not make takes nothing back.
+    options.revocations = vec![bob.revoke(&ana.public()).expect("revoked")];
+    assert_eq!(vouched(&options), [true, true, true]);
 }
 
 #[test]

@@ -18,8 +18,8 @@ const GPG: &str = "gpg";
 const STATUS: &[u8] = b"[GNUPG:]";
 /// How the line of a session key begins.
 const ANSWER: &[u8] = b"[GNUPG:] SESSION_KEY ";
-/// More than it ever says.
-const ANSWER_LIMIT: usize = 1 << 20;
+/// More than it ever says: some hundred bytes of each session-key packet.
+const ANSWER_LIMIT: usize = 16 << 20;
 /// Bytes that show whether a file is an encrypted bundle.
 const HEAD_BYTES: usize = 1 << 16;
 

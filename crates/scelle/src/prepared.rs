@@ -216,9 +216,9 @@ impl Prepared {
         // At the plan's date; the certification of a run is made now.
         deployment
             .public()
-            .check_vouched(roots, plan.made)
+            .check_vouched(roots, &[], plan.made)
             .map_err(|why| wrong("the deployment's certificate", &why.join("; ")))?;
-        let vouched = run.check_vouched(roots, now);
+        let vouched = run.check_vouched(roots, &[], now);
         let vouched = vouched.map_err(|why| why.join("; "));
         if let Err(why) = &vouched
             && now < plan.until

@@ -103,16 +103,16 @@ fn a_forged_program_has_its_plan_and_its_own_bytes() {
     let roots = [case.public()];
     first
         .public()
-        .check_vouched(&roots, prepared.plan.made + 60)
+        .check_vouched(&roots, &[], prepared.plan.made + 60)
         .expect("vouched for");
     let late = first
         .public()
-        .check_vouched(&roots, prepared.plan.until + 1);
+        .check_vouched(&roots, &[], prepared.plan.until + 1);
     assert!(late.expect_err("over")[0].contains("held until"));
     assert!(
         first
             .public()
-            .check_vouched(&[key("case").public()], prepared.plan.made)
+            .check_vouched(&[key("case").public()], &[], prepared.plan.made)
             .is_err()
     );
     // A hash that bundles state, and from which what is in the plan can't be guessed.
@@ -273,7 +273,7 @@ fn a_changed_plan_is_found_by_its_signature() {
             .expect("a key")
             .0
             .public()
-            .check_vouched(&[case.public()], said.plan.made)
+            .check_vouched(&[case.public()], &[], said.plan.made)
             .is_err()
     );
     // Another program in front of it.

@@ -19,7 +19,7 @@ use scelle_collector::{
     Exit, KeyArgs, Terminal, Tone,
     commands::verify::read_certificates,
     names::{bundle_name, written_root},
-    password::read_seal_key,
+    password::read_certified_key,
     terminal::plain,
 };
 use serde_json::{Value, json};
@@ -35,6 +35,7 @@ Examples:
   scelle custody show case.scelle.zip
   scelle custody verify case.scelle.zip --trust case.cert.asc --head 1234abcd…
 
+  scelle custody verify case.scelle.zip --trust case.cert.asc --revocations ana.cert.asc   her key was stolen since
 The file is NAME.custody.jsonl. Each line is signed, and chained to the one before and to the bundle's root. `add` shows the
 hash of its line: write it down, or tell it to who hands the bundle over. Lines that are cut off the end are missed by nobody else:
 `verify --head HASH` looks for the line that was written down.
@@ -88,6 +89,9 @@ struct AddArgs {
     #[arg(long, value_name = "KEY.asc")]
     sign_with: PathBuf,
     #[command(flatten)]
+    /// The certificate of that key, with what others certified of it; it travels in the line
+    #[arg(long, value_name = "CERT.asc")]
+    certificate: Option<PathBuf>,
     of: OfArgs,
 }
 
@@ -102,6 +106,9 @@ struct ChainArgs {
     #[arg(long, value_name = "CERT.asc")]
     trust: Vec<PathBuf>,
     #[command(flatten)]
+    /// A certificate, or a newer copy of one, in which a revocation stands; it vouches for nobody
+    #[arg(long, value_name = "CERT.asc", requires = "trust")]
+    revocations: Vec<PathBuf>,
     of: OfArgs,
 }
 
@@ -160,7 +167,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
 }
 
 fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
-    let key = read_seal_key(&args.sign_with)?;
+    let key = read_certified_key(&args.sign_with, args.certificate.as_deref())?;
     let deed = Deed {
         time: time(args.time.as_deref(), args.zone.as_deref())?,
         action: args.action.into(),
@@ -362,6 +369,7 @@ fn read(file: &Path, options: &CustodyOptions) -> Result<Custody> {
 }
 
 impl OfArgs {
+            revocations: read_certificates(&self.revocations)?,
     /// Beside a bundle, under its name.
     fn chain_file(&self, bundle: &Path) -> PathBuf {
         match &self.file {
