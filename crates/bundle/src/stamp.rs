@@ -36,8 +36,8 @@ use crate::{Error, armour::unbase64};
 
 /// The longest answer of a service that is read.
 pub const STAMP_LIMIT: u64 = 1 << 16;
-/// The most certificates in one file.
-const MOST_AUTHORITIES: usize = 32;
+/// The most certificates in one file: a system's list of authorities has some hundred.
+const MOST_AUTHORITIES: usize = 1024;
 
 const fn oid(text: &str) -> ObjectIdentifier {
     ObjectIdentifier::new_unwrap(text)
@@ -175,7 +175,7 @@ impl StampAuthority {
     /// Reads certificates: PEM, as many as there are, or one in DER.
     ///
     /// # Errors
-    /// [`Error::Key`] where there is none, or one can't be read.
+    /// [`Error::Key`] where there is none, one can't be read, or there are more than 1,024.
     pub fn read(bytes: &[u8]) -> Result<Vec<Self>, Error> {
         const WHAT: &str = "the certificate of the time-stamping service";
         const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -188,7 +188,13 @@ impl StampAuthority {
             return Ok(vec![Self(X509::from_der(bytes).map_err(bad)?)]);
         };
         let mut read = Vec::new();
-        for block in text.split(BEGIN).skip(1).take(MOST_AUTHORITIES) {
+        for block in text.split(BEGIN).skip(1) {
+            if read.len() == MOST_AUTHORITIES {
+                let why = format!(
+                    "the file has more than {MOST_AUTHORITIES} certificates: name the one that is meant"
+                );
+                return Err(Error::key(WHAT, why));
+            }
             let body = block
                 .split_once(END)
                 .map(|(body, _)| body.replace(['\r', ' '], ""));

@@ -68,6 +68,32 @@ fn unpack(archive: &[u8], folder: &Path) -> [std::path::PathBuf; 2] {
     })
 }
 
+/// A system's list of authorities has more than a hundred; the one that counts may be the last.
+#[test]
+fn no_certificate_of_a_file_is_passed_over() {
+    if !has_tool("openssl", "time-stamps") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let [service, other] = ["one", "two"]
+        .map(|name| TimeService::make(&folder.path().join(name), EC, "sha256", "sha256"));
+    let read = |name: &TimeService| fs::read(name.path("ca.pem")).expect("readable");
+    let list = |count: usize| {
+        let mut list = read(&other).repeat(count - 1);
+        list.extend(read(&service));
+        StampAuthority::read(&list)
+    };
+    let path = service.path(".");
+    let (_, archive) = stamped(None, move |query| Ok(TimeService::at(&path).answer(query)));
+    let told = ask(&archive, list(33).expect("certificates"), vec![]).stamp;
+    assert_eq!(told.expect("a time-stamp").trusted, Some(Ok(())));
+    assert_eq!(list(1024).expect("certificates").len(), 1024);
+    let Err(error) = list(1025) else {
+        panic!("more than are read");
+    };
+    assert!(error.to_string().contains("more than 1024"), "{error}");
+}
+
 #[test]
 fn a_service_dates_the_seal_and_every_bit_counts() {
     if !has_tool("openssl", "time-stamps") {
