@@ -102,6 +102,18 @@ fn a_prepared_collector_asks_nothing_and_is_vouched_for() {
     );
 }
 
+/// Whoever runs it knows of no option by which it was made: what is missing has to be said.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_prepared_collector_says_what_it_did_not_get() {
+    let forged = forge("FOLDER/empty", &["--timestamp", "http://127.0.0.1:9/"]);
+    fs::create_dir(forged.at("empty")).expect("a folder");
+    let ran = forged.run(&["--quiet"]).ended(0);
+    for told in ["there is no time-stamp", "nothing was collected"] {
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+    }
+}
+
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]
 fn a_prepared_collector_delivers() {

@@ -39,6 +39,16 @@ pub(crate) fn tell(
     Ok(())
 }
 
+/// Warns where a bundle has less than was asked for, and no loss says so.
+pub(crate) fn warn_of_less(collected: &Collected, terminal: &Terminal) {
+    if let Some(Err(what)) = &collected.stamp {
+        terminal.warn(format!("there is no time-stamp: {what}"));
+    }
+    if collected.files == 0 {
+        terminal.warn("nothing was collected: no pattern of the profile matches");
+    }
+}
+
 /// The result as JSON; the keys are stable.
 pub fn object(collected: &Collected, tlp: Tlp) -> serde_json::Value {
     json!({

@@ -12,7 +12,7 @@ use scelle::{
 use super::away::Away;
 use crate::{
     AwayArgs, Choices, Exit, Inputs, StateArgs, Terminal,
-    collected::{show_plan, tell},
+    collected::{show_plan, tell, warn_of_less},
     delivery::address,
     names::{bundle_name, bundle_path, executable_folder, file_name},
 };
@@ -224,14 +224,9 @@ impl Job<'_> {
             };
             write(&plan, order, &progress)
         })?;
-        if let Some(Err(what)) = &collected.stamp {
-            terminal.warn(format!("there is no time-stamp: {what}"));
-        }
+        warn_of_less(&collected, terminal);
         if collected.files == 0 {
-            terminal.warn(
-                "nothing was collected: no pattern of the profile matches; `--profile everything` \
-                 takes every file, `ls` shows what there is",
-            );
+            terminal.note("`--profile everything` takes every file, `ls` shows what there is");
         }
         Ok(collected)
     }

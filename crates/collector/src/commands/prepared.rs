@@ -13,7 +13,7 @@ use scelle::{
 use super::{away::Away, collect::refuse_freer};
 use crate::{
     AwayArgs, Exit, Terminal, Tone,
-    collected::tell,
+    collected::{tell, warn_of_less},
     delivery::address,
     names::{bundle_name, executable_folder, file_name, plain_name},
     output::{refuse_existing, refuse_on_source},
@@ -130,6 +130,7 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
         };
         Ok((collected, None))
     })?;
+    warn_of_less(&collected, terminal);
     let exit = match (&away, &ended) {
         (Some(away), Some(ended)) => away.tell(collected, ended, tlp, terminal)?,
         _ => {
