@@ -452,8 +452,8 @@ fn triage_encrypts_its_bundle_and_its_timeline() {
         names,
         [
             "source.scelle.zip.pgp",
+            "source.timeline.jsonl.metadata.json.pgp",
             "source.timeline.jsonl.pgp",
-            "source.timeline.metadata.json.pgp",
             "source.timeline.warnings.jsonl.pgp",
         ]
     );

@@ -43,7 +43,8 @@ fn timeline(sources: &[&Path], out: &Path, more: &[&str]) -> Ran {
 
 /// What stands beside a timeline.
 fn beside(out: &Path) -> serde_json::Value {
-    let path = out.with_extension("metadata.json");
+    let mut path = out.as_os_str().to_owned();
+    path.push(".metadata.json");
     serde_json::from_slice(&fs::read(path).expect("beside the timeline")).expect("JSON")
 }
 
@@ -83,6 +84,30 @@ fn the_strictest_of_several_inputs_stands_on_every_form() {
     // Standard output has no place for it.
     let printed = timeline(&[&amber], Path::new("-"), &["--format", "jsonl"]).ended(0);
     assert!(printed.err.contains("TLP:AMBER"), "{}", printed.err);
+}
+
+/// Each has its own label: that of the other is never overwritten, and a name that is taken is told
+/// before anything is read.
+#[test]
+fn timelines_of_one_name_in_several_forms_lie_beside_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = bundle(folder.path(), "source", "amber");
+    let at = |name: &str| folder.path().join(name);
+    timeline(&[&amber], &at("case.parquet"), &[]).ended(0);
+    let csv = ["--format", "csv", "--tlp", "red"];
+    timeline(&[&amber], &at("case.csv"), &csv).ended(0);
+    assert_eq!(beside(&at("case.parquet"))["tlp"], "TLP:AMBER");
+    assert_eq!(beside(&at("case.csv"))["tlp"], "TLP:RED");
+
+    // What is refused of a body file here is told when its sources are read.
+    let body = ["--format", "bodyfile", "--from", "2024-01-01"];
+    let refused = timeline(&[&amber], &at("case.body"), &body).ended(2);
+    assert!(refused.err.contains("a body file has"), "{}", refused.err);
+    fs::write(at("case.body.metadata.json"), "another's").expect("written");
+    let refused = timeline(&[&amber], &at("case.body"), &body).ended(2);
+    let taken = "case.body.metadata.json exists already";
+    assert!(refused.err.contains(taken), "{}", refused.err);
+    assert!(!at("case.body").exists());
 }
 
 #[test]

@@ -64,8 +64,8 @@ fn a_folder_becomes_a_bundle_and_a_timeline() {
         files(&out),
         [
             "source.scelle.zip",
-            "source.timeline.metadata.json",
             "source.timeline.parquet",
+            "source.timeline.parquet.metadata.json",
             "source.timeline.warnings.parquet"
         ]
     );

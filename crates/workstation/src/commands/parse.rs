@@ -16,7 +16,10 @@ use scelle::{
 };
 use scelle_collector::{Exit, Inputs, StateArgs, Terminal, output::PartialFile};
 
-use super::{artefacts::find, timeline::beside};
+use super::{
+    artefacts::find,
+    timeline::{beside, metadata_beside},
+};
 
 /// Print one artefact's records in file order, with every field
 #[derive(clap::Args)]
@@ -28,8 +31,8 @@ Examples:
   scelle cat case.scelle.zip '$MFT' | scelle parse ntfs.mft - --tlp amber
 
 `scelle artefacts` lists the ids, `scelle artefacts show ID` the fields. Losses are written to
-standard error, one JSON object a line. A file bears no label, so what is made of it is red unless --tlp says
-what it is; the label stands in the Parquet file, beside JSON lines in `NAME.metadata.json`.
+standard error, one JSON object a line, after the label of what goes to standard output. A file bears no label, so what is made of it is red unless --tlp says
+what it is; the label stands in the Parquet file, beside JSON lines in mft.jsonl.metadata.json.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
     /// The artefact's id, as in `windows.evtx`
@@ -96,7 +99,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             .watch(&progress, || match args.format {
                 Format::Jsonl => {
                     let file = PartialFile::create(&args.out, args.force)?;
-                    let side = beside(&args.out, "metadata", "json");
+                    let side = metadata_beside(&args.out);
                     let mut side = PartialFile::create(&side, args.force)?;
                     let tally = lines(artefact, input, &context, file.file()?)?;
                     writeln!(side, "{}", metadata.to_json())?;

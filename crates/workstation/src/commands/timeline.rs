@@ -39,8 +39,8 @@ Examples:
   scelle timeline case.scelle.zip --out shared.parquet --lower-label green --reason 'agreed with CERT-X, 2024-06-03'
 
 Each row leads back to its bytes: `scelle cat SOURCE STREAM --range OFFSET..LENGTH`.
-What could not be read stands in a second table beside the first (`NAME.warnings.…`), the label
-and the roots of the sources in `NAME.metadata.json`. The label is the strictest of the sources';
+What could not be read stands in a second table beside the first (case.warnings.parquet), the label
+and the roots of the sources in case.parquet.metadata.json. The label is the strictest of the sources';
 a source that is no bundle bears none, and counts as red unless --tlp says what it is.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
 pub(crate) struct Args {
@@ -370,12 +370,14 @@ pub(crate) fn write(
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     });
-    let rows = SealedFile::create(out, force, sealing)?;
-    let warnings = beside(out, "warnings", warnings_ending(format));
+    // All are begun before anything is read: a name that is taken costs no work.
+    let [rows, warnings, side] = files(out, format);
+    let rows = SealedFile::create(&rows, force, sealing)?;
     let warnings = SealedFile::create(&warnings, force, sealing)?;
     let (summary, parsed) = write_to(
         sources,
         artefacts,
+    let metadata = SealedFile::create(&side, force, sealing)?;
         options,
         format,
         rows.writer()?,
@@ -383,18 +385,16 @@ pub(crate) fn write(
         progress,
     )
     .with_context(|| format!("writing {}", out.display()))?;
-    let path = beside(out, "metadata", "json");
-    let file = SealedFile::create(&path, force, sealing)?;
-    let mut writer = file.writer()?;
-    let metadata = Metadata {
+    let mut writer = metadata.writer()?;
+    let told = Metadata {
         label: Some(label.clone()),
         ..scelle::metadata(sources)
     };
-    writeln!(writer, "{}", metadata.to_json())
+    writeln!(writer, "{}", told.to_json())
         .and_then(|()| writer.flush())
-        .with_context(|| format!("writing {}", path.display()))?;
+        .with_context(|| format!("writing {}", side.display()))?;
     drop(writer);
-    file.finish()?;
+    metadata.finish()?;
     warnings.finish()?;
     let path = rows.finish()?;
     Ok(Made {
@@ -454,6 +454,21 @@ fn warnings_ending(format: FormatName) -> &'static str {
 /// `case.parquet` and `warnings` make `case.warnings.parquet`.
 pub(crate) fn beside(path: &Path, what: &str, ending: &str) -> PathBuf {
     let stem = path.file_stem().unwrap_or(path.as_os_str());
+/// Where the rows of a timeline go, what could not be read of its sources, and its label and their
+/// roots.
+pub(crate) fn files(out: &Path, format: FormatName) -> [PathBuf; 3] {
+    let warnings = beside(out, "warnings", warnings_ending(format));
+    [out.to_owned(), warnings, metadata_beside(out)]
+}
+
+/// Where the label of a file stands that has no place for it: `case.csv.metadata.json`. It bears the whole
+/// name, since `case.parquet` may lie beside it and have another.
+pub(crate) fn metadata_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+    name.push(".metadata.json");
+    path.with_file_name(name)
+}
+
     let mut name = stem.to_owned();
     name.push(format!(".{what}.{ending}"));
     path.with_file_name(name)
@@ -540,3 +555,5 @@ mod tests {
         assert_eq!(beside, Path::new("a/case.warnings.parquet"));
     }
 }
+        let beside = metadata_beside(Path::new("a/case.parquet"));
+        assert_eq!(beside, Path::new("a/case.parquet.metadata.json"));

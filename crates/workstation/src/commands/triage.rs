@@ -23,7 +23,7 @@ use scelle_collector::{
 };
 use serde_json::json;
 
-use super::timeline::{FormatName, Made, beside, span, write};
+use super::timeline::{FormatName, Made, files, span, write};
 use crate::sealed_output::{self, Sealing};
 
 /// Collect, verify and make a timeline in one go
@@ -36,7 +36,7 @@ Examples:
   scelle triage disk.raw --out case --tlp red --recipient cert.asc --fingerprint 0123…
 
 It writes NAME.scelle.zip, NAME.timeline.parquet, NAME.timeline.warnings.parquet and
-NAME.timeline.metadata.json into the folder, each with .pgp where they are encrypted for a
+NAME.timeline.parquet.metadata.json into the folder, each with .pgp where they are encrypted for a
 recipient, and shows what was found and what was lost.
 Write down the root hash.
 Exit status: 0 complete; 1 complete, with losses that are listed; 2 not done.")]
@@ -83,10 +83,12 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .out
         .join(format!("{name}.timeline.{}", args.format.extension()));
     args.choices.check_output(&args.source, &bundle)?;
-    refuse_existing(
-        &sealed_output::name(&timeline, sealing.as_ref()),
-        args.choices.force,
-    )?;
+    for file in files(&timeline, args.format) {
+        refuse_existing(
+            &sealed_output::name(&file, sealing.as_ref()),
+            args.choices.force,
+        )?;
+    }
     let existed = args.out.exists();
     make_folder(&args.out)?;
     if !existed {
@@ -229,7 +231,7 @@ impl Triage<'_> {
         }
         terminal.line(format!("\n{}", head("Lost")))?;
         let table = self.made.path.as_deref();
-        let table = table.map(|path| beside(path, "warnings", self.args.format.extension()));
+        let table = table.map(|path| files(path, self.args.format)[1].clone());
         for (count, what) in [
             (self.collected.losses, "while collecting".to_owned()),
             (unread as u64, "streams that could not be parsed".to_owned()),
