@@ -130,9 +130,13 @@ fn an_export_is_asked_for_written_down_and_checked() {
     assert!(!clear.exists());
     run_scelle(["extract", &bundle, "--to", &text(&clear), "--in-clear"]).ended(0);
     let log = fs::read_to_string(folder.path().join("clear.exports.jsonl")).expect("a log");
-    assert_eq!(log.lines().count(), 1);
-    let line: Value = serde_json::from_str(&log).expect("a line of JSON");
-    assert_eq!(line["tlp"], "TLP:AMBER+STRICT");
+    let lines = log.lines().map(|line| serde_json::from_str(line));
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("lines of JSON");
+    for (line, state) in lines.iter().zip(["begun", "done"]) {
+        assert_eq!(line["state"], state);
+        assert_eq!(line["tlp"], "TLP:AMBER+STRICT");
+    }
+    assert_eq!(lines.len(), 2);
     let bag = clear.join("source");
     assert_eq!(
         fs::read(bag.join("data/folder/Windows/System32/config/SYSTEM")).expect("there"),

@@ -23,8 +23,9 @@ Examples:
 
 Evidence in clear is no longer under seal, and may carry malware: say --in-clear to mean it.
 Of a collection in parts, name one, with the others beside it: they become one bag, of all files and
-their manifests. Each export is written down in DIR.exports.jsonl, beside the folder, with its label;
-the label inside stays as it was sealed.
+their manifests. Each export is written down in DIR.exports.jsonl, beside the folder, with its label: a
+line before the first file, and one of how it ended. The label inside stays as it was sealed. What was
+written is read again and checked.
 Exit status: 0 complete; 2 not done.")]
 pub(crate) struct Args {
     /// The bundle
@@ -68,20 +69,45 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     drop(source);
     fs::create_dir_all(&args.to).with_context(|| format!("making {}", args.to.display()))?;
     let progress = Progress::default();
+    // Evidence in clear may lie there from the first file on, so the export is written down before it.
+    let line = |state: &str| {
+        json!({
+            "time": Timestamp::now().to_string(),
+            "state": state,
+            "bundle": args.bundle,
+            "root": facts.root,
+            "tlp": label.tlp.name(),
+            "tlp_lowered": lowered(&label),
+            "to": args.to,
+        })
+    };
+    write_down(&args.to, &line("begun"))?;
+    let root = Some(&*facts.root);
     let extracted = terminal.watch(&progress, || {
-        scelle::extract(&args.bundle, &args.to, key.as_ref(), &progress)
-    })?;
-    let line = json!({
-        "time": Timestamp::now().to_string(),
-        "bundle": args.bundle,
-        "root": facts.root,
-        "tlp": label.tlp.name(),
-        "tlp_lowered": lowered(&label),
-        "to": args.to,
-        "files": extracted.files,
-        "bytes": extracted.bytes,
+        scelle::extract(&args.bundle, &args.to, root, key.as_ref(), &progress)
     });
-    write_down(&args.to, &line)?;
+    let line = match &extracted {
+        Ok(extracted) => {
+            let mut done = line("done");
+            done["files"] = json!(extracted.files);
+            done["bytes"] = json!(extracted.bytes);
+            done
+        }
+        Err(error) => {
+            let mut failed = line("failed");
+            failed["error"] = json!(error.to_string());
+            failed
+        }
+    };
+    let written = write_down(&args.to, &line);
+    let extracted = extracted.with_context(|| {
+        let to = args.to.display();
+        match fs::read_dir(&args.to).map(|mut left| left.next().is_none()) {
+            Ok(true) => format!("nothing was written to {to}"),
+            _ => format!("what was written to {to} is not all, and in clear"),
+        }
+    })?;
+    written?;
     if terminal.json {
         terminal.object(&line)?;
     } else {
@@ -107,6 +133,9 @@ fn write_down(folder: &Path, line: &serde_json::Value) -> Result<()> {
         .create(true)
         .append(true)
         .open(&path)
-        .and_then(|mut log| writeln!(log, "{line}"))
+        .and_then(|mut log| {
+            writeln!(log, "{line}")?;
+            log.sync_all()
+        })
         .with_context(|| format!("writing the export down in {}", path.display()))
 }
