@@ -161,52 +161,52 @@ fn who_had_a_bundle_is_kept_and_checked() {
 #[test]
 fn an_encrypted_bundle_has_its_chain_too() {
     let keys = tempfile::tempdir().expect("a folder");
-/// A key that was stolen: what it signed is no longer taken for its owner's word.
-#[test]
-fn a_key_that_was_taken_back_vouches_for_no_line() {
-    let case = Case::new(&[]);
-    let at = |name: &str| text(&case.folder.path().join(name));
-    run_scelle(["key", "new", &at("case"), "--user", "Case"]).ended(0);
-    let (by, ana, trust) = (at("case.key.asc"), &case.certificate, at("case.cert.asc"));
-    let (certified, revoked) = (at("certified.asc"), at("revoked.asc"));
-    let certify = [
-        "key",
-        "certify",
-        ana,
-        "--fingerprint",
-        &case.fingerprint,
-        "--for",
-        "30d",
-    ];
-    run_scelle([&certify[..], &["--by", &by, "--out", &certified]].concat()).ended(0);
-    case.add("received", &["--certificate", &certified])
-        .ended(0);
-    case.add("moved", &["--certificate", &certified]).ended(0);
-    let verify = [
-        "custody",
-        "verify",
-        &case.bundle,
-        "--json",
-        "--trust",
-        &trust,
-    ];
-    assert_eq!(run_scelle(verify).ended(0).json()["verdict"], "whole");
+    /// A key that was stolen: what it signed is no longer taken for its owner's word.
+    #[test]
+    fn a_key_that_was_taken_back_vouches_for_no_line() {
+        let case = Case::new(&[]);
+        let at = |name: &str| text(&case.folder.path().join(name));
+        run_scelle(["key", "new", &at("case"), "--user", "Case"]).ended(0);
+        let (by, ana, trust) = (at("case.key.asc"), &case.certificate, at("case.cert.asc"));
+        let (certified, revoked) = (at("certified.asc"), at("revoked.asc"));
+        let certify = [
+            "key",
+            "certify",
+            ana,
+            "--fingerprint",
+            &case.fingerprint,
+            "--for",
+            "30d",
+        ];
+        run_scelle([&certify[..], &["--by", &by, "--out", &certified]].concat()).ended(0);
+        case.add("received", &["--certificate", &certified])
+            .ended(0);
+        case.add("moved", &["--certificate", &certified]).ended(0);
+        let verify = [
+            "custody",
+            "verify",
+            &case.bundle,
+            "--json",
+            "--trust",
+            &trust,
+        ];
+        assert_eq!(run_scelle(verify).ended(0).json()["verdict"], "whole");
 
-    run_scelle(["key", "revoke", ana, "--by", &by, "--out", &revoked]).ended(0);
-    let asked = [&verify[..], &["--revocations", &revoked]].concat();
-    let answer = run_scelle(asked).ended(3).json();
-    assert_eq!(answer["verdict"], "signer-unknown");
-    let strangers = answer["strangers"].as_array().expect("a list");
-    assert_eq!(strangers.len(), 2, "{answer}");
-    assert!(
-        strangers[0]
-            .as_str()
-            .is_some_and(|one| one.contains("is revoked since")),
-        "{answer}"
-    );
-    // Another's certificate travels with no line.
-    case.add("opened", &["--certificate", &trust]).ended(2);
-}
+        run_scelle(["key", "revoke", ana, "--by", &by, "--out", &revoked]).ended(0);
+        let asked = [&verify[..], &["--revocations", &revoked]].concat();
+        let answer = run_scelle(asked).ended(3).json();
+        assert_eq!(answer["verdict"], "signer-unknown");
+        let strangers = answer["strangers"].as_array().expect("a list");
+        assert_eq!(strangers.len(), 2, "{answer}");
+        assert!(
+            strangers[0]
+                .as_str()
+                .is_some_and(|one| one.contains("is revoked since")),
+            "{answer}"
+        );
+        // Another's certificate travels with no line.
+        case.add("opened", &["--certificate", &trust]).ended(2);
+    }
 
     let Some(reader) = Reader::make(keys.path()) else {
         return;

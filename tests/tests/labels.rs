@@ -306,31 +306,35 @@ fn a_report_bears_its_label_and_says_how_it_was_lowered() {
         assert!(lowered.contains("TLP:GREEN"), "{format}: {lowered}");
         assert!(lowered.contains("TLP:AMBER+STRICT"), "{format}: {lowered}");
         assert!(
-/// The disk is full half-way: what lies there in clear is written down all the same.
-#[cfg(unix)]
-#[test]
-fn an_export_that_fails_is_written_down_too() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let amber = text(&bundle(folder.path(), "source", "amber"));
-    let to = text(&folder.path().join("clear"));
-    // No file may have more than 8 KiB, which some of the evidence has.
-    let mut limited = std::process::Command::new("bash");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
-    limited.arg(support::scelle().get_program());
-    let failed = support::run(limited, ["extract", &amber, "--in-clear", "--to", &to]).ended(2);
-    assert!(
-        failed.err.contains("is not all, and in clear"),
-        "{}",
-        failed.err
-    );
-    let log = fs::read_to_string(folder.path().join("clear.exports.jsonl")).expect("written down");
-    let states: Vec<serde_json::Value> = log
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].clone())
-        .collect();
-    assert_eq!(states, ["begun", "failed"], "{log}");
-}
-
+            /// The disk is full half-way: what lies there in clear is written down all the same.
+            #[cfg(unix)]
+            #[test]
+            fn an_export_that_fails_is_written_down_too() {
+                let folder = tempfile::tempdir().expect("a folder");
+                let amber = text(&bundle(folder.path(), "source", "amber"));
+                let to = text(&folder.path().join("clear"));
+                // No file may have more than 8 KiB, which some of the evidence has.
+                let mut limited = std::process::Command::new("bash");
+                limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
+                limited.arg(support::scelle().get_program());
+                let failed =
+                    support::run(limited, ["extract", &amber, "--in-clear", "--to", &to]).ended(2);
+                assert!(
+                    failed.err.contains("is not all, and in clear"),
+                    "{}",
+                    failed.err
+                );
+                let log = fs::read_to_string(folder.path().join("clear.exports.jsonl"))
+                    .expect("written down");
+                let states: Vec<serde_json::Value> = log
+                    .lines()
+                    .map(|line| {
+                        serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"]
+                            .clone()
+                    })
+                    .collect();
+                assert_eq!(states, ["begun", "failed"], "{log}");
+            },
             lowered.contains("agreed with the victim"),
             "{format}: {lowered}"
         );

@@ -49,14 +49,46 @@ fn a_bundle_is_dated_by_a_service() {
     let none = ["--timestamp", "http://127.0.0.1:9/"];
     let made = run_scelle([&collect[..], &none].concat()).ended(0);
     assert!(made.err.contains("there is no time-stamp"), "{}", made.err);
-    let answer = run_scelle(["verify", &out, "--json"]).ended(3).json();
-    assert!(answer["timestamp"].is_null());
+    let lacking = |bundle: &str, more: &[&str], words: &str| {
+        let asked = run_scelle([&["verify", bundle, "--quiet"][..], more].concat()).ended(3);
+        let text = asked.text();
+        assert!(text.contains(words), "{more:?}: {text}");
+        let asked = run_scelle([&["verify", bundle, "--json"][..], more].concat()).ended(3);
+        asked.json()
+    };
+    let none: &[&str] = &[];
+    for more in [none, &["--tsa-cert", &ca]] {
+        let answer = lacking(&out, more, "http://127.0.0.1:9/ was asked");
+        assert!(answer["timestamp"].is_null());
+        assert_eq!(answer["timestamp_asked"], "http://127.0.0.1:9/");
+    }
     run_scelle(["extract", &out, "--to", &at("alone"), "--in-clear"]).ended(0);
     let audit = fs::read_to_string(at("alone/alone/records/audit.jsonl")).expect("readable");
     assert!(
         audit.contains("\"ask-time\",\"subject\":\"http://127.0.0.1:9/\""),
         "{audit}"
     );
+
+    let answer = lacking(&at("alone/alone"), &[], "http://127.0.0.1:9/ was asked");
+    assert_eq!(answer["timestamp_asked"], "http://127.0.0.1:9/");
+
+    // Somebody who carries an extracted bundle takes its time-stamp away.
+    let taken = fs::read_dir(at("clear/case/signatures")).expect("readable");
+    let taken = taken.map(|entry| entry.expect("readable").path());
+    let taken: Vec<_> = taken
+        .filter(|path| path.extension().is_some_and(|end| end == "tsr"))
+        .collect();
+    assert_eq!(taken.len(), 1);
+    fs::remove_file(&taken[0]).expect("removed");
+    let answer = lacking(&bag, &["--tsa-cert", &ca], &format!("{address} was asked"));
+    assert_eq!(answer["timestamp_asked"], address.as_str());
+
+    // Nobody was asked.
+    let plain = at("plain.scelle.zip");
+    let (tlp, to) = (["--tlp", "amber"], ["--out", &plain]);
+    run_scelle([&["collect", "--source", &source][..], &tlp, &to].concat()).ended(0);
+    let answer = lacking(&plain, &["--tsa-cert", &ca], "no service was asked");
+    assert!(answer["timestamp_asked"].is_null(), "{answer}");
 
     let refused = ["--timestamp", "https://tsa.example.org"];
     let refused = run_scelle([&collect[..], &["--force"], &refused].concat()).ended(2);

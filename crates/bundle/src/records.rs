@@ -247,7 +247,12 @@ pub struct Act<'a> {
 pub(crate) struct AuditChain {
     previous: Option<blake3::Hash>,
     count: u64,
+    /// Of a log that is read: the time-stamping service that was asked.
+    pub(crate) asked_time: Option<String>,
 }
+
+/// That a service is asked for the time of the seal.
+pub(crate) const ASK_TIME: &str = "ask-time";
 
 impl AuditChain {
     /// Appends the next line, without its end.
@@ -281,6 +286,8 @@ impl AuditChain {
         struct Link {
             seq: u64,
             previous: Option<String>,
+            action: String,
+            subject: String,
         }
         self.count += 1;
         let link: Link = serde_json::from_slice(line)
@@ -293,6 +300,9 @@ impl AuditChain {
             ));
         }
         self.previous = Some(blake3::hash(line));
+        if link.action == ASK_TIME {
+            self.asked_time = Some(link.subject);
+        }
         Ok(())
     }
 }

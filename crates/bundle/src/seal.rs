@@ -11,6 +11,7 @@ use crate::{
     codec::Method,
     file_line::FileLine,
     ledger::{Compressed, Ledger},
+    records::ASK_TIME,
     text::hex,
 };
 
@@ -115,7 +116,7 @@ impl<W: Output> BundleWriter<W> {
         if let Some(service) = self.options.stamp.as_ref().map(|one| one.service.clone()) {
             // The answer comes when nothing can be written any more: that it was asked for is sealed.
             self.act(&Act {
-                action: "ask-time",
+                action: ASK_TIME,
                 subject: &service,
                 way: Some("rfc3161"),
                 detail: None,

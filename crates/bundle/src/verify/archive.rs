@@ -7,6 +7,7 @@ use scelle_formats::{Hasher, ReadAt, ReadAtExt as _};
 use super::{
     Problems, Scope, Verification, VerifyOptions,
     asked::Asked,
+    audit::{self, AuditLog},
     conclude, envelope,
     payload::{self, Expected},
     tags::{self, Order, Seal},
@@ -22,7 +23,6 @@ use crate::{
     },
     names,
     reader::{ArchiveReader, Member},
-    records::AuditChain,
     stamp::STAMP_LIMIT,
     text::hex,
 };
@@ -127,6 +127,7 @@ impl Check<'_> {
         verification.files = outcome.files;
         verification.bytes = outcome.bytes;
         verification.payload = outcome.payload.map(|hash| hex(&hash));
+        verification.asked_time = outcome.asked_time;
         tags::check_tag_manifest(&manifest, &outcome.tag_hashes, self.problems);
         let collection = self.read_tag(&tags, tags::COLLECTION, COLLECTION_LIMIT);
         let bag_info = self.read_tag(&tags, tags::BAG_INFO, BAG_INFO_LIMIT);
@@ -388,18 +389,17 @@ impl Check<'_> {
         }
     }
 
-    /// Checks a tag file to its last byte; gives its hashes. `chain` follows its lines; `begin`
-    /// says how many of its first bytes have which BLAKE3.
+    /// Checks a tag file to its last byte; gives its hashes. `log` takes the bytes of the audit log;
+    /// `begin` says how many of its first bytes have which BLAKE3.
     pub(super) fn hash_tag(
         &self,
         member: &Member,
-        chain: Option<&mut AuditChain>,
+        mut log: Option<&mut AuditLog>,
         begin: Option<(u64, blake3::Hash)>,
     ) -> Option<scelle_formats::Digests> {
         let name = &member.name;
         let mut hasher = Hasher::new();
         let mut crc = crc32fast::Hasher::new();
-        let mut lines = chain.map(|chain| (chain, Vec::new(), false));
         let mut left = begin.map_or(0, |(length, _)| length);
         let mut first = blake3::Hasher::new();
         let listed = self.segments.get(name);
@@ -419,8 +419,8 @@ impl Check<'_> {
                         let own = left.min(bytes.len() as u64) as usize;
                         first.update(&bytes[..own]);
                         left -= own as u64;
-                        if let Some((chain, line, is_broken)) = &mut lines {
-                            *is_broken |= !follow(chain, line, bytes);
+                        if let Some(log) = &mut log {
+                            log.take(bytes);
                         }
                     })
             });
@@ -431,11 +431,8 @@ impl Check<'_> {
         if crc.finalize() != member.facts.crc32 {
             self.problems.of(name, "its CRC does not fit its bytes");
         }
-        if lines.is_some_and(|(_, line, is_broken)| is_broken || !line.is_empty()) {
-            self.problems.of(
-                name,
-                "its lines are not chained: one was altered or taken out",
-            );
+        if log.is_some_and(|log| !log.is_chained()) {
+            self.problems.of(name, audit::NOT_CHAINED);
         }
         if begin.is_some_and(|(_, hash)| left > 0 || first.finalize() != hash) {
             self.problems.of(
@@ -445,20 +442,4 @@ impl Check<'_> {
         }
         Some(hasher.finish())
     }
-}
-
-/// Feeds bytes to the audit log's chain; whether its links hold.
-fn follow(chain: &mut AuditChain, line: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let mut holds = true;
-    for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if line.len() + piece.len() > LINE_LIMIT {
-            return false;
-        }
-        line.extend_from_slice(piece);
-        if let Some(whole) = line.strip_suffix(b"\n") {
-            holds &= chain.check(whole).is_ok();
-            line.clear();
-        }
-    }
-    holds
 }

@@ -12,6 +12,7 @@ use scelle_formats::{Digests, Hasher};
 use super::{
     Problems, Scope, Verification, VerifyOptions,
     asked::Asked,
+    audit::{self, AuditLog},
     conclude,
     tags::{self, Seal},
 };
@@ -70,7 +71,12 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
     });
     let mut known = HashSet::new();
     if let Some(manifest) = &manifest {
-        bag.check_tags(manifest, &mut known);
+        let mut log = AuditLog::default();
+        bag.check_tags(manifest, &mut known, &mut log);
+        if !log.is_chained() {
+            problems.of(audit::NAME, audit::NOT_CHAINED);
+        }
+        verification.asked_time = log.asked_time();
     }
     bag.check_payload(&mut verification, &mut known);
     verification.payload = bag
@@ -154,13 +160,21 @@ impl Bag<'_> {
     }
 
     fn hash(&self, name: &str) -> Option<Digests> {
+        self.hash_and(name, &mut |_| {})
+    }
+
+    /// Hashes a file, whose bytes `take` sees.
+    fn hash_and(&self, name: &str, take: &mut dyn FnMut(&[u8])) -> Option<Digests> {
         let mut file = self.open(name)?;
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; STEP_BYTES];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Some(hasher.finish()),
-                Ok(count) => hasher.update(&buffer[..count]),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    take(&buffer[..count]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.problems.of(name, error.to_string());
@@ -185,7 +199,7 @@ impl Bag<'_> {
         Some((name, text))
     }
 
-    fn check_tags(&self, manifest: &[u8], known: &mut HashSet<u64>) {
+    fn check_tags(&self, manifest: &[u8], known: &mut HashSet<u64>, log: &mut AuditLog) {
         for line in manifest.split(|byte| *byte == b'\n') {
             let Some((hash, name)) = split_line(line) else {
                 if !line.is_empty() {
@@ -195,7 +209,12 @@ impl Bag<'_> {
                 continue;
             };
             known.insert(names::folded_key(name));
-            let found = self.hash(name).map(|digests| hex(&digests.sha256));
+            let found = if name == audit::NAME {
+                self.hash_and(name, &mut |bytes| log.take(bytes))
+            } else {
+                self.hash(name)
+            };
+            let found = found.map(|digests| hex(&digests.sha256));
             if found.is_some_and(|found| found != hash) {
                 self.problems.of(
                     name,

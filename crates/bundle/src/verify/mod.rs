@@ -6,6 +6,7 @@
 
 mod archive;
 mod asked;
+mod audit;
 mod directory;
 mod envelope;
 mod parts;
@@ -181,6 +182,12 @@ pub struct Verification {
     pub through: Vec<Signer>,
     /// The time-stamp over the signature, where there is one.
     pub stamp: Option<Stamped>,
+    /// The service that was asked for a time-stamp, by the audit log. Whether it answered is known to
+    /// who sealed; whoever carries the bundle can take the answer away.
+    pub asked_time: Option<String>,
+    /// Whether whoever asks named [`VerifyOptions::authorities`], so that a bundle without a time-stamp
+    /// lacks something.
+    pub wants_stamp: bool,
     /// The deployment and the run of a prepared collector, as the bundle says.
     pub deployment: Option<Deployment>,
     /// What vouches: `root`, or fingerprints of trusted certificates.
@@ -211,6 +218,8 @@ impl Verification {
             signed_at: None,
             through: Vec::new(),
             stamp: None,
+            asked_time: None,
+            wants_stamp: false,
             deployment: None,
             read_stamp: None,
             vouched_by: Vec::new(),
@@ -364,9 +373,10 @@ fn conclude(
     }
     let signed_at = verification.signed_at;
     let mut at = signed_at;
+    verification.wants_stamp = !options.authorities.is_empty();
     if let Some(stamp) = verification.read_stamp.take() {
-        let asked = !options.authorities.is_empty();
-        let trusted = asked.then(|| stamp.check_by(&options.authorities));
+        let wanted = verification.wants_stamp;
+        let trusted = wanted.then(|| stamp.check_by(&options.authorities));
         if trusted == Some(Ok(())) {
             // The seal was there by then, whatever the host's clock claims.
             at = u32::try_from(stamp.time.as_second()).ok();

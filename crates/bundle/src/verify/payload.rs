@@ -5,7 +5,12 @@ use std::collections::VecDeque;
 use rayon::prelude::*;
 use scelle_formats::Digests;
 
-use super::{archive::Check, salvaged::Salvaged, tags};
+use super::{
+    archive::Check,
+    audit::{self, AuditLog},
+    salvaged::Salvaged,
+    tags,
+};
 use crate::{
     checkpoint::LISTS,
     codec::{Method, SEGMENT_BYTES},
@@ -13,7 +18,6 @@ use crate::{
     limits::LINE_LIMIT,
     names,
     reader::{ArchiveReader, Member, Segment},
-    records::AuditChain,
     stored::StreamHasher,
     text::hex,
 };
@@ -41,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) bytes: u64,
     /// BLAKE3 of `manifest-blake3.txt`.
     pub(super) payload: Option<[u8; 32]>,
+    /// The time-stamping service that was asked.
+    pub(super) asked_time: Option<String>,
     /// SHA-256 of each tag file that the tag manifest lists, in order; none of a damaged one.
     pub(super) tag_hashes: Vec<(String, Option<[u8; 32]>)>,
 }
@@ -92,21 +98,23 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
         }
     }
     lists.finish(files)?;
-    let hashes: Vec<Option<Digests>> = expected
+    let hashes: Vec<(Option<Digests>, Option<String>)> = expected
         .tags
         .par_iter()
         .map(|member| {
-            let mut chain = AuditChain::default();
-            let is_audit = member.name == "records/audit.jsonl";
+            let mut log = AuditLog::default();
+            let is_audit = member.name == audit::NAME;
             let begin = expected
                 .salvaged
                 .and_then(|salvaged| salvaged.list(&member.name));
-            check.hash_tag(member, is_audit.then_some(&mut chain), begin)
+            let digests = check.hash_tag(member, is_audit.then_some(&mut log), begin);
+            (digests, log.asked_time())
         })
         .collect();
     let mut tag_hashes = Vec::new();
-    let mut payload = None;
-    for (member, digests) in expected.tags.iter().zip(hashes) {
+    let (mut payload, mut asked_time) = (None, None);
+    for (member, (digests, asked)) in expected.tags.iter().zip(hashes) {
+        asked_time = asked_time.or(asked);
         if member.name != tags::TAG_MANIFEST && !member.name.starts_with("signatures/") {
             let sha256 = digests.map(|digests| digests.sha256);
             tag_hashes.push((member.name.clone(), sha256));
@@ -128,6 +136,7 @@ pub(super) fn check(check: &Check<'_>, expected: &Expected<'_>) -> Result<Outcom
         files,
         bytes,
         payload,
+        asked_time,
         tag_hashes,
     })
 }

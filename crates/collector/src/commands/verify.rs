@@ -176,6 +176,9 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
             "{}{time}, by {service} ({trust})",
             head("Time-stamp")
         ))?;
+    } else if let Some(why) = why_no_stamp(report) {
+        let none = terminal.paint(Tone::Doubtful, "none");
+        terminal.line(format!("{}{none}{why}", head("Time-stamp")))?;
     }
     for voucher in &report.vouched_by {
         let by = match voucher.as_str() {
@@ -202,6 +205,21 @@ pub fn tell(report: &Verification, terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
+/// What there is to say of a bundle without a time-stamp, where one was asked for: when it was sealed, or
+/// now.
+fn why_no_stamp(report: &Verification) -> Option<String> {
+    match (&report.asked_time, report.scope) {
+        _ if report.verdict == Verdict::Unfinished => None,
+        (Some(service), _) => Some(format!(
+            ", although {} was asked for it: it did not answer, or somebody took its answer away",
+            plain(service)
+        )),
+        (None, _) if !report.wants_stamp || report.verdict == Verdict::Broken => None,
+        (None, Scope::Proof) => Some(" in this proof".to_owned()),
+        (None, _) => Some(": no service was asked for it when it was sealed".to_owned()),
+    }
+}
+
 /// An answer as JSON; the keys are stable.
 pub fn object(report: &Verification) -> serde_json::Value {
     let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
@@ -224,6 +242,7 @@ pub fn object(report: &Verification) -> serde_json::Value {
             "service": stamp.service,
             "trusted": stamp.trusted == Some(Ok(())),
         })),
+        "timestamp_asked": report.asked_time,
         "deployment": deployment.map(|one| json!({ "number": one.number, "run": one.run })),
         "vouched_by": report.vouched_by,
         "files": report.files,
