@@ -100,6 +100,7 @@ fn collect_over(
     let root = Root {
         root: collected.root.clone(),
         from: "sealed in this run".into(),
+        tlp: Some(Tlp::Amber.name().into()),
     };
     let ended = out.0.finish(Some(root)).expect("it arrives");
     assert!(matches!(ended, Ended::Delivered(_)), "{ended:?}");
@@ -289,6 +290,7 @@ fn a_collection_goes_to_a_store_and_leaves_a_receipt() {
     let kept: Value = serde_json::from_slice(&fs::read(&receipt).expect("there")).expect("JSON");
     assert_eq!(kept, told["receipt"]);
     assert_eq!(kept["root"]["root"], root);
+    assert_eq!(kept["root"]["tlp"], told["tlp"]);
     assert_eq!(
         kept["confirmed"].as_array().expect("a list").len(),
         3,
@@ -471,6 +473,7 @@ fn a_bundle_that_exists_is_delivered_and_goes_on() {
     let receipt = fs::read(format!("{bundle}.receipt.json")).expect("there");
     let receipt: Value = serde_json::from_slice(&receipt).expect("JSON");
     assert_eq!(receipt["root"]["root"], root);
+    assert_eq!(receipt["root"]["tlp"], "TLP:AMBER");
     assert_eq!(
         receipt["bytes"],
         fs::metadata(&bundle).expect("it stays").len()

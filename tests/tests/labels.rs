@@ -180,6 +180,65 @@ fn what_shows_a_bundle_says_its_label_and_heeds_the_limit() {
     }
 }
 
+fn dry_run(source: &str) -> Vec<&str> {
+    let profile = ["--profile", "everything"];
+    [&["collect", "--dry-run", "--source", source][..], &profile].concat()
+}
+
+/// What is printed has a label too, whatever it is made of, and no option hides it.
+#[test]
+fn no_output_is_without_a_label() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = text(&bundle(folder.path(), "source", "amber"));
+    let plain = text(
+        &folder
+            .path()
+            .join("source/Windows/System32/drivers/etc/hosts"),
+    );
+    let record = text(
+        &folder
+            .path()
+            .join("source/$Recycle.Bin/S-1-5-21-1/$IABCDEF.txt"),
+    );
+    let stream = "Windows/System32/drivers/etc/hosts";
+    let rows = ["--format", "jsonl", "--out", "-"];
+    let printed = |arguments: &[&str], tlp: &str| {
+        let quiet = run_scelle([arguments, &["--quiet"]].concat()).ended(0);
+        assert!(quiet.err.contains(tlp), "{arguments:?}: {}", quiet.err);
+    };
+    let told = |arguments: &[&str], tlp: &str| {
+        printed(arguments, tlp);
+        for line in run_scelle([arguments, &["--json"]].concat())
+            .ended(0)
+            .lines()
+        {
+            assert_eq!(line["tlp"], tlp, "{arguments:?}");
+        }
+    };
+    told(&dry_run(&plain), "TLP:RED");
+    told(&dry_run(&amber), "TLP:AMBER");
+    told(
+        &[&dry_run(&plain)[..], &["--tlp", "green"]].concat(),
+        "TLP:GREEN",
+    );
+    let refused = run_scelle([&dry_run(&amber)[..], &["--tlp", "green"]].concat()).ended(2);
+    assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
+    told(&["hash", &plain], "TLP:RED");
+    told(&["hash", &plain, "--tlp", "green"], "TLP:GREEN");
+    told(&["verify-image", &plain], "TLP:RED");
+    told(&["ls", &plain], "TLP:RED");
+    printed(&["cat", &plain, "hosts"], "TLP:RED");
+    printed(&["cat", &amber, stream], "TLP:AMBER");
+    printed(&["parse", "windows.recycle-bin", &record], "TLP:RED");
+    printed(&[&["timeline", &amber][..], &rows].concat(), "TLP:AMBER");
+
+    // What lies in an exported bag is no freer than the bag.
+    let to = text(&folder.path().join("clear"));
+    run_scelle(["extract", &amber, "--in-clear", "--to", &to]).ended(0);
+    run_scelle(["hash", &to, "--tlp", "green"]).ended(2);
+    run_scelle(["hash", &to, "--tlp", "amber"]).ended(0);
+}
+
 #[test]
 fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -241,6 +300,31 @@ fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
     assert_eq!(log[1], line);
     assert_eq!(line["state"], "done");
     assert_eq!(line["tlp_lowered"]["reason"], "for the provider");
+}
+
+/// The disk is full half-way: what lies there in clear is written down all the same.
+#[cfg(unix)]
+#[test]
+fn an_export_that_fails_is_written_down_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let amber = text(&bundle(folder.path(), "source", "amber"));
+    let to = text(&folder.path().join("clear"));
+    // No file may have more than 8 KiB, which some of the evidence has.
+    let mut limited = std::process::Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
+    limited.arg(support::scelle().get_program());
+    let failed = support::run(limited, ["extract", &amber, "--in-clear", "--to", &to]).ended(2);
+    assert!(
+        failed.err.contains("is not all, and in clear"),
+        "{}",
+        failed.err
+    );
+    let log = fs::read_to_string(folder.path().join("clear.exports.jsonl")).expect("written down");
+    let states: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"].clone())
+        .collect();
+    assert_eq!(states, ["begun", "failed"], "{log}");
 }
 
 #[test]
@@ -306,35 +390,6 @@ fn a_report_bears_its_label_and_says_how_it_was_lowered() {
         assert!(lowered.contains("TLP:GREEN"), "{format}: {lowered}");
         assert!(lowered.contains("TLP:AMBER+STRICT"), "{format}: {lowered}");
         assert!(
-            /// The disk is full half-way: what lies there in clear is written down all the same.
-            #[cfg(unix)]
-            #[test]
-            fn an_export_that_fails_is_written_down_too() {
-                let folder = tempfile::tempdir().expect("a folder");
-                let amber = text(&bundle(folder.path(), "source", "amber"));
-                let to = text(&folder.path().join("clear"));
-                // No file may have more than 8 KiB, which some of the evidence has.
-                let mut limited = std::process::Command::new("bash");
-                limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
-                limited.arg(support::scelle().get_program());
-                let failed =
-                    support::run(limited, ["extract", &amber, "--in-clear", "--to", &to]).ended(2);
-                assert!(
-                    failed.err.contains("is not all, and in clear"),
-                    "{}",
-                    failed.err
-                );
-                let log = fs::read_to_string(folder.path().join("clear.exports.jsonl"))
-                    .expect("written down");
-                let states: Vec<serde_json::Value> = log
-                    .lines()
-                    .map(|line| {
-                        serde_json::from_str::<serde_json::Value>(line).expect("JSON")["state"]
-                            .clone()
-                    })
-                    .collect();
-                assert_eq!(states, ["begun", "failed"], "{log}");
-            },
             lowered.contains("agreed with the victim"),
             "{format}: {lowered}"
         );

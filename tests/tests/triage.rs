@@ -130,7 +130,7 @@ fn an_export_is_asked_for_written_down_and_checked() {
     assert!(!clear.exists());
     run_scelle(["extract", &bundle, "--to", &text(&clear), "--in-clear"]).ended(0);
     let log = fs::read_to_string(folder.path().join("clear.exports.jsonl")).expect("a log");
-    let lines = log.lines().map(|line| serde_json::from_str(line));
+    let lines = log.lines().map(serde_json::from_str);
     let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("lines of JSON");
     for (line, state) in lines.iter().zip(["begun", "done"]) {
         assert_eq!(line["state"], state);

@@ -7,7 +7,7 @@ use scelle::{
     Collected, Source,
     bundle::grouped,
     engine::{Plan, Step, plan::stored_bytes, profile::show_size},
-    event::{Coverage, Outcome, Tlp},
+    event::{Coverage, Label, Outcome, Tlp},
 };
 use serde_json::json;
 
@@ -131,8 +131,16 @@ pub fn show_coverage(line: &Coverage) -> String {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub(crate) fn show_plan(source: &Source, plan: &Plan, terminal: &Terminal) -> Result<Exit> {
+pub(crate) fn show_plan(
+    source: &Source,
+    plan: &Plan,
+    label: &Label,
+    terminal: &Terminal,
+) -> Result<Exit> {
     let evidence = source.evidence();
+    if !terminal.json {
+        terminal.label(label);
+    }
     let mut result = Ok(());
     let mut left: Vec<Coverage> = plan.coverage.clone();
     plan.visit(evidence, &mut |step| {
@@ -142,6 +150,7 @@ pub(crate) fn show_plan(source: &Source, plan: &Plan, terminal: &Terminal) -> Re
                 let size = stored_bytes(planned.info());
                 result = if terminal.json {
                     terminal.object(&json!({
+                        "tlp": label.tlp.name(),
                         "target": &*planned.target,
                         "path": id.to_string(),
                         "size": planned.info().size_bytes,

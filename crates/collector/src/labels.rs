@@ -145,13 +145,6 @@ impl Inputs {
             None => sealed.unwrap_or(UNSAID),
         }
     }
-
-    /// Tells the label of what is printed, where it does not rest on a guess.
-    pub fn tell(&self, label: &Label, terminal: &Terminal) {
-        if self.unlabelled.is_none() || terminal.is_verbose() {
-            terminal.note(format!("label: {label}"));
-        }
-    }
 }
 
 impl AtMostArgs {

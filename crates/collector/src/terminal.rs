@@ -11,7 +11,10 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use scelle::engine::{Progress, Snapshot, profile::show_size};
+use scelle::{
+    engine::{Progress, Snapshot, profile::show_size},
+    event::Label,
+};
 use serde::Serialize;
 
 /// How often a bar is drawn.
@@ -28,7 +31,7 @@ pub struct Common {
     /// Threads to compute with; the default is one for each core
     #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
     pub threads: Option<NonZeroUsize>,
-    /// Say nothing but results and errors
+    /// Say nothing but results, their labels, what was lost, and errors
     #[arg(
         short,
         long,
@@ -174,6 +177,11 @@ impl Terminal {
         if !self.quiet {
             eprintln!("{text}");
         }
+    }
+
+    /// The label of what is printed, which has no place for one itself: no option hides it.
+    pub fn label(&self, label: &Label) {
+        eprintln!("label: {label}");
     }
 
     /// A message that only `--verbose` shows.

@@ -43,7 +43,7 @@ pub struct Confirmation {
     pub store_time: Option<String>,
 }
 
-/// The root hash of what was delivered.
+/// The root hash of what was delivered, and its label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// BLAKE3 of the bundle's tag manifest, in hex.
@@ -51,6 +51,9 @@ pub struct Root {
     /// Who says so: [`SEALED`](Self::SEALED), [`SEALED_BEFORE`](Self::SEALED_BEFORE), "read from the bundle",
     /// [`TOLD`](Self::TOLD).
     pub from: String,
+    /// Its TLP label, where who says so knows it.
+    #[serde(default)]
+    pub tlp: Option<String>,
 }
 
 impl Root {

@@ -255,7 +255,7 @@ fn a_changed_plan_is_found_by_its_signature() {
                 let prepared = prepared.expect("it is marked");
                 assert_eq!(prepared.plan_blake3, sound.plan_blake3, "byte {at}");
                 let run = prepared.begin().expect("a key").0.public();
-                run.check_vouched(&[case.public()], prepared.plan.made + 60)
+                run.check_vouched(&[case.public()], &[], prepared.plan.made + 60)
                     .unwrap_or_else(|why| panic!("byte {at}: {why:?}"));
                 same += 1;
             }

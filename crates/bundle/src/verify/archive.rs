@@ -18,8 +18,7 @@ use crate::{
     checkpoint::{self, Head, LISTS, Segments},
     codec::Method,
     limits::{
-        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT,
-        TEXT_LIMIT,
+        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT, TEXT_LIMIT,
     },
     names,
     reader::{ArchiveReader, Member},

@@ -4,7 +4,6 @@ use crate::{limits::LINE_LIMIT, records::AuditChain};
 
 pub(super) const NAME: &str = "records/audit.jsonl";
 pub(super) const NOT_CHAINED: &str = "its lines are not chained: one was altered or taken out";
-/// The longest line of the audit log.
 
 /// The audit log as it is read, piece after piece.
 #[derive(Default)]

@@ -189,12 +189,14 @@ impl<'a> Away<'a> {
         order: Order,
         progress: &Progress,
     ) -> Result<(Collected, Ended)> {
+        let tlp = order.tlp.name();
         let (collected, out) = scelle::collect_into(source, plan, order, out, progress)
             .with_context(|| format!("what {} has of the bundle is not whole", self.address))?;
         progress.begin("delivering", 0, 0);
         let ended = out.0.finish(Some(Root {
             root: collected.root.clone(),
             from: Root::SEALED.into(),
+            tlp: Some(tlp.into()),
         }))?;
         Ok((collected, ended))
     }

@@ -101,8 +101,7 @@ impl FromStr for OffsetAndLength {
 /// Where the source or the stream can't be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.open.open(&args.source)?;
-    let inputs = Inputs::source(&args.source, &source);
-    let label = args.limit.carry(&inputs)?;
+    let label = args.limit.carry(&Inputs::source(&args.source, &source))?;
     for loss in &source.evidence().losses {
         if let ReadError::Locked { .. } = loss.error {
             terminal.warn(scelle::show_loss(None, loss));
@@ -137,7 +136,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         std::iter::once(start.min(len)..end.min(len)).collect()
     };
-    inputs.tell(&label, terminal);
+    terminal.label(&label);
     let mut out = io::stdout().lock();
     let mut lost = 0;
     for range in ranges {

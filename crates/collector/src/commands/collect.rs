@@ -67,9 +67,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let profile = Profile::load_list(&args.choices.profile)?;
     if args.dry_run {
         let source = args.choices.open(source_path, args.outputs()?)?;
+        let stated = StateArgs {
+            tlp: args.choices.label(&profile).ok(),
+            ..StateArgs::default()
+        };
+        let label = stated.carry(&Inputs::source(source_path, &source))?;
         let progress = Progress::default();
         let plan = terminal.watch(&progress, || args.choices.plan(&source, profile, &progress));
-        return show_plan(&source, &plan, terminal);
+        return show_plan(&source, &plan, &label, terminal);
     }
     let tlp = args.choices.label(&profile)?;
     args.choices.time_service()?;

@@ -15,6 +15,7 @@ use crate::{
     delivery::describe,
     names::{bundle_name, written_root},
     output::refuse_existing,
+    terminal::plain,
 };
 
 /// Deliver a bundle to a store, and get its receipt
@@ -102,7 +103,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     }
     let receipt = &delivered.receipt;
     if terminal.json {
-        terminal.object(&json!({ "receipt": receipt, "receipt_file": receipt_path }))?;
+        terminal.object(&json!({
+            "tlp": receipt.root.as_ref().and_then(|root| root.tlp.as_deref()),
+            "receipt": receipt,
+            "receipt_file": receipt_path,
+        }))?;
         return Ok(exit);
     }
     let head = |text: &str| terminal.paint(Tone::Strong, format!("{text:<11}"));
@@ -113,6 +118,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         Some(root) => {
             terminal.line(format!("{}{}", head("Root"), grouped(&root.root)))?;
             terminal.line(format!("{}{}", head("  from"), root.from))?;
+            if let Some(tlp) = &root.tlp {
+                terminal.line(format!("{}{}", head("Label"), plain(tlp)))?;
+            }
         }
         None => terminal.warn(
             "the receipt names no root hash: an encrypted bundle does not show it; --root takes it",
@@ -138,6 +146,7 @@ impl Args {
         Ok(told.map(|root| Root {
             root,
             from: Root::TOLD.into(),
+            tlp: None,
         }))
     }
 
@@ -169,6 +178,7 @@ impl Args {
         Ok(Some(Root {
             root: facts.root.clone(),
             from: "read from the bundle".into(),
+            tlp: Some(facts.tlp.name().into()),
         }))
     }
 }

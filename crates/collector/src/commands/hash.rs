@@ -1,6 +1,7 @@
 //! `hash`: the hashes of files, as `b3sum` and `sha256sum` print them.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -12,10 +13,11 @@ use scelle::{
         Progress,
         hash::{Algorithm, Hashed, hash_all},
     },
+    event::Label,
     formats::{Bytes, ReadAt},
 };
 
-use crate::{Exit, Terminal};
+use crate::{Exit, Inputs, StateArgs, Terminal};
 
 /// Hash files with BLAKE3 and SHA-256 in one pass
 #[derive(clap::Args, Debug)]
@@ -25,7 +27,7 @@ Examples:
   hash --only sha256 disk.raw          as sha256sum prints it
   hash --only blake3 folder            as b3sum prints it, every file below the folder
   hash --with md5,sha1 malware.exe     for lists of known files
-  hash disk.raw --json                 one object a line: path, size, and the hashes
+  hash disk.raw --json                 one object a line: path, size, label, and the hashes
 
 Exit status: 0 complete; 1 some files could not be read; 2 not done.")]
 pub struct Args {
@@ -43,6 +45,8 @@ pub struct Args {
         conflicts_with = "only"
     )]
     besides: Vec<Algorithm>,
+    #[command(flatten)]
+    label: StateArgs,
 }
 
 /// Runs the command.
@@ -70,6 +74,22 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         }
         return Ok(Exit::COMPLETE);
     }
+    let mut inputs = Inputs::default();
+    for path in &args.paths {
+        inputs.add_file(path);
+    }
+    let folders: BTreeSet<_> = files
+        .paths
+        .iter()
+        .filter_map(|path| path.parent())
+        .collect();
+    for folder in folders {
+        inputs.add_file(folder);
+    }
+    let label = args.label.carry(&inputs)?;
+    if !terminal.json {
+        terminal.label(&label);
+    }
     let mut out = BufWriter::new(io::stdout());
     let mut written = Ok(());
     let progress = Progress::default();
@@ -83,7 +103,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
                 let path = &files.paths[number];
                 match hashed {
                     Ok(hashed) if written.is_ok() => {
-                        written = show(&mut out, path, &hashed, terminal);
+                        written = show(&mut out, path, &hashed, &label, terminal);
                     }
                     Ok(_) => {}
                     Err(error) => {
@@ -152,10 +172,17 @@ impl Files {
 }
 
 /// One hash is printed as `b3sum` and `sha256sum` do; several as their `--tag` does.
-fn show(out: &mut impl Write, path: &Path, hashed: &Hashed, terminal: &Terminal) -> io::Result<()> {
+fn show(
+    out: &mut impl Write,
+    path: &Path,
+    hashed: &Hashed,
+    label: &Label,
+    terminal: &Terminal,
+) -> io::Result<()> {
     let shown = path.to_string_lossy();
     if terminal.json {
         let mut object = serde_json::Map::new();
+        object.insert("tlp".into(), label.tlp.name().into());
         object.insert("path".into(), shown.as_ref().into());
         object.insert("size".into(), hashed.bytes.into());
         for (algorithm, hex) in &hashed.hashes {

@@ -98,10 +98,9 @@ struct Times {
 /// Where the source can't be opened, or the pattern makes no sense.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.open.open(&args.source)?;
-    let inputs = Inputs::source(&args.source, &source);
-    let label = args.limit.carry(&inputs)?;
+    let label = args.limit.carry(&Inputs::source(&args.source, &source))?;
     if !terminal.json {
-        inputs.tell(&label, terminal);
+        terminal.label(&label);
     }
     let tlp = label.tlp;
     let selector = args.pattern.as_deref().map(Selector::new).transpose();

@@ -57,6 +57,7 @@ pub(crate) fn root() -> Option<Root> {
     Some(Root {
         root: "ab".repeat(32),
         from: "sealed in this run".into(),
+        tlp: None,
     })
 }
 

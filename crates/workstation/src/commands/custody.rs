@@ -13,6 +13,7 @@ use scelle::{
     bundle::{
         Custody, CustodyAction, CustodyLine, CustodyOptions, CustodyProblem, Deed, Error, grouped,
     },
+    event::Tlp,
     evidence::OpenOptions,
 };
 use scelle_collector::{
@@ -34,8 +35,8 @@ Examples:
   scelle custody add case.scelle.zip moved --by 'A. Martin' --place 'room 4 to the safe' --why 'kept there' --sign-with ana.key.asc
   scelle custody show case.scelle.zip
   scelle custody verify case.scelle.zip --trust case.cert.asc --head 1234abcd…
-
   scelle custody verify case.scelle.zip --trust case.cert.asc --revocations ana.cert.asc   her key was stolen since
+
 The file is NAME.custody.jsonl. Each line is signed, and chained to the one before and to the bundle's root. `add` shows the
 hash of its line: write it down, or tell it to who hands the bundle over. Lines that are cut off the end are missed by nobody else:
 `verify --head HASH` looks for the line that was written down.
@@ -88,10 +89,10 @@ struct AddArgs {
     /// SCELLE_KEY_PASSWORD, or is asked for on the terminal
     #[arg(long, value_name = "KEY.asc")]
     sign_with: PathBuf,
-    #[command(flatten)]
     /// The certificate of that key, with what others certified of it; it travels in the line
     #[arg(long, value_name = "CERT.asc")]
     certificate: Option<PathBuf>,
+    #[command(flatten)]
     of: OfArgs,
 }
 
@@ -105,11 +106,17 @@ struct ChainArgs {
     /// The certificate of whoever vouches for the signers
     #[arg(long, value_name = "CERT.asc")]
     trust: Vec<PathBuf>,
-    #[command(flatten)]
     /// A certificate, or a newer copy of one, in which a revocation stands; it vouches for nobody
     #[arg(long, value_name = "CERT.asc", requires = "trust")]
     revocations: Vec<PathBuf>,
+    #[command(flatten)]
     of: OfArgs,
+}
+
+/// What is known of a bundle.
+struct Known {
+    root: Option<String>,
+    tlp: Option<Tlp>,
 }
 
 /// Which chain, and of what.
@@ -175,7 +182,7 @@ fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
         place: args.place.as_deref().map(|place| place.trim().to_owned()),
         why: args.why.trim().to_owned(),
     };
-    let root = args.of.root(&args.bundle)?;
+    let Known { root, tlp } = args.of.known(&args.bundle)?;
     let file = args.of.chain_file(&args.bundle);
     let mut chain = if file.exists() {
         let options = CustodyOptions {
@@ -211,7 +218,7 @@ fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
         .last()
         .context("the line that was added is not there")?;
     if terminal.json {
-        terminal.object(&object(last))?;
+        terminal.object(&object(last, tlp))?;
     } else {
         terminal.line(format!("{}  line {}", file.display(), last.line))?;
         terminal.line(format!(
@@ -233,10 +240,13 @@ fn append(file: &Path, line: &str) -> std::io::Result<()> {
 }
 
 fn show(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
-    let chain = args.read()?;
+    let (chain, tlp) = args.read()?;
+    if let Some(tlp) = tlp.filter(|_| !terminal.json) {
+        terminal.label(&tlp.into());
+    }
     for line in &chain.lines {
         if terminal.json {
-            terminal.object(&object(line))?;
+            terminal.object(&object(line, tlp))?;
         } else {
             print(line, terminal)?;
         }
@@ -279,7 +289,7 @@ fn print(line: &CustodyLine, terminal: &Terminal) -> Result<()> {
 }
 
 fn verify(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
-    let chain = args.read()?;
+    let (chain, tlp) = args.read()?;
     let strangers: Vec<CustodyProblem> = chain
         .lines
         .iter()
@@ -303,6 +313,7 @@ fn verify(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
     if terminal.json {
         terminal.object(&json!({
             "verdict": verdict,
+            "tlp": tlp.map(Tlp::name),
             "lines": chain.lines.len(),
             "root": chain.root(),
             "head": head,
@@ -351,14 +362,17 @@ fn stranger(line: &CustodyLine) -> CustodyProblem {
 }
 
 impl ChainArgs {
-    fn read(&self) -> Result<Custody> {
+    /// The chain, and the bundle's label where it can be read.
+    fn read(&self) -> Result<(Custody, Option<Tlp>)> {
+        let Known { root, tlp } = self.of.known(&self.bundle)?;
         let options = CustodyOptions {
-            root: self.of.root(&self.bundle)?,
+            root,
             head: self.head.clone(),
             trust: read_certificates(&self.trust)?,
+            revocations: read_certificates(&self.revocations)?,
             now: None,
         };
-        read(&self.of.chain_file(&self.bundle), &options)
+        Ok((read(&self.of.chain_file(&self.bundle), &options)?, tlp))
     }
 }
 
@@ -369,7 +383,6 @@ fn read(file: &Path, options: &CustodyOptions) -> Result<Custody> {
 }
 
 impl OfArgs {
-            revocations: read_certificates(&self.revocations)?,
     /// Beside a bundle, under its name.
     fn chain_file(&self, bundle: &Path) -> PathBuf {
         match &self.file {
@@ -378,8 +391,8 @@ impl OfArgs {
         }
     }
 
-    /// The root of a bundle: what is written, and what it says itself where it can be opened.
-    fn root(&self, bundle: &Path) -> Result<Option<String>> {
+    /// The root of a bundle, as it is written or as the bundle says, and its label, where it can be opened.
+    fn known(&self, bundle: &Path) -> Result<Known> {
         let written = self.root.as_deref().map(written_root).transpose()?;
         let opened =
             scelle::open_with_key(bundle, &OpenOptions::default(), self.key.read()?.as_ref());
@@ -388,7 +401,12 @@ impl OfArgs {
             Err(OpenError::Bundle {
                 source: Error::Encrypted,
                 ..
-            }) => return Ok(written),
+            }) => {
+                return Ok(Known {
+                    root: written,
+                    tlp: None,
+                });
+            }
             Err(error) => return Err(error.into()),
         };
         let facts = source
@@ -400,7 +418,10 @@ impl OfArgs {
                 bundle.display(),
                 facts.root
             ),
-            _ => Ok(Some(facts.root.clone())),
+            _ => Ok(Known {
+                root: Some(facts.root.clone()),
+                tlp: Some(facts.tlp),
+            }),
         }
     }
 }
@@ -427,8 +448,9 @@ fn time(text: Option<&str>, zone: Option<&str>) -> Result<String> {
     Ok(now.to_string())
 }
 
-fn object(line: &CustodyLine) -> Value {
+fn object(line: &CustodyLine, tlp: Option<Tlp>) -> Value {
     json!({
+        "tlp": tlp.map(Tlp::name),
         "line": line.line,
         "number": line.number,
         "bundle": line.bundle,

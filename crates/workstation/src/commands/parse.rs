@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     Ok(Exit::with_losses(tally.warnings > 0))
 }
 
-/// The label of the records. On standard output they have no place for one, so it is told where it is stated.
+/// The label of the records. On standard output they have no place for one, so it is told, in the form of the losses.
 fn label(args: &Args, terminal: &Terminal) -> Result<Label> {
     let mut inputs = Inputs::default();
     inputs.add_file(&args.file);
@@ -126,9 +126,7 @@ fn label(args: &Args, terminal: &Terminal) -> Result<Label> {
         return args.label.carry_aloud(&inputs, terminal);
     }
     let label = args.label.carry(&inputs)?;
-    if args.label.tlp.is_some() || terminal.is_verbose() {
-        terminal.note(format!("label: {label}"));
-    }
+    eprintln!("{}", serde_json::json!({ "tlp": label.tlp.name() }));
     Ok(label)
 }
 

@@ -40,9 +40,10 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let source = args.open.open(&args.source)?;
-    let inputs = Inputs::source(&args.source, &source);
-    let label = args.limit.carry(&inputs)?;
-    inputs.tell(&label, terminal);
+    let label = args.limit.carry(&Inputs::source(&args.source, &source))?;
+    if !terminal.json {
+        terminal.label(&label);
+    }
     let target = match args.file.parse() {
         Ok(number) => Target::Entry(number),
         Err(_) => {

@@ -174,6 +174,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         ..Options::default()
     };
     let progress = Progress::default();
+    if args.out.as_os_str() == "-" {
+        terminal.label(&label);
+    }
     let made = terminal.watch(&progress, || {
         write(
             &sources,
@@ -374,10 +377,10 @@ pub(crate) fn write(
     let [rows, warnings, side] = files(out, format);
     let rows = SealedFile::create(&rows, force, sealing)?;
     let warnings = SealedFile::create(&warnings, force, sealing)?;
+    let metadata = SealedFile::create(&side, force, sealing)?;
     let (summary, parsed) = write_to(
         sources,
         artefacts,
-    let metadata = SealedFile::create(&side, force, sealing)?;
         options,
         format,
         rows.writer()?,
@@ -451,9 +454,6 @@ fn warnings_ending(format: FormatName) -> &'static str {
     }
 }
 
-/// `case.parquet` and `warnings` make `case.warnings.parquet`.
-pub(crate) fn beside(path: &Path, what: &str, ending: &str) -> PathBuf {
-    let stem = path.file_stem().unwrap_or(path.as_os_str());
 /// Where the rows of a timeline go, what could not be read of its sources, and its label and their
 /// roots.
 pub(crate) fn files(out: &Path, format: FormatName) -> [PathBuf; 3] {
@@ -469,6 +469,9 @@ pub(crate) fn metadata_beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// `case.parquet` and `warnings` make `case.warnings.parquet`.
+pub(crate) fn beside(path: &Path, what: &str, ending: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
     let mut name = stem.to_owned();
     name.push(format!(".{what}.{ending}"));
     path.with_file_name(name)
@@ -553,7 +556,7 @@ mod tests {
     fn names_beside() {
         let beside = beside(Path::new("a/case.parquet"), "warnings", "parquet");
         assert_eq!(beside, Path::new("a/case.warnings.parquet"));
-    }
-}
         let beside = metadata_beside(Path::new("a/case.parquet"));
         assert_eq!(beside, Path::new("a/case.parquet.metadata.json"));
+    }
+}

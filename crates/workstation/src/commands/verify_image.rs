@@ -11,7 +11,7 @@ use scelle::{
     evidence::{Image, OpenOptions, StoredHash, open_disk},
     formats::ReadAt,
 };
-use scelle_collector::{Exit, Terminal, Tone};
+use scelle_collector::{Exit, Inputs, StateArgs, Terminal, Tone};
 use serde_json::json;
 
 /// Read all of a disk image, and compare the hashes that it carries
@@ -27,11 +27,19 @@ read; 2 not done.")]
 pub(crate) struct Args {
     /// The image, or the first of its files
     image: PathBuf,
+    #[command(flatten)]
+    label: StateArgs,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
+    let mut inputs = Inputs::default();
+    inputs.add_file(&args.image);
+    let label = args.label.carry(&inputs)?;
     let image = open_disk(&args.image, &OpenOptions::default())?;
+    if !terminal.json {
+        terminal.label(&label);
+    }
     for loss in &image.losses {
         terminal.warn(&loss.error);
     }
@@ -80,6 +88,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         terminal.object(&json!({
             "image": args.image.to_string_lossy(),
             "kind": image.kind.to_string(),
+            "tlp": label.tlp.name(),
             "bytes": image.disk.len(),
             "hashes": hashes,
             "stored": stored,
