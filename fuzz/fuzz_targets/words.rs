@@ -12,8 +12,8 @@ use crate::patch::patches;
 static TEAM: &[u8] = include_bytes!("../../testdata/team/example.toml");
 static SIGNATURE: &[u8] = include_bytes!("../../testdata/team/example.toml.asc");
 static KEY: &[u8] = include_bytes!("../../testdata/team/example.key.asc");
-/// 2026-01-01: no clock is asked.
-const NOW: u32 = 1_767_225_600;
+/// 2027-01-01: no clock is asked.
+const NOW: u32 = 1_798_761_600;
 
 /// The first byte picks what the others are: a profile that the example's key signs, patches of the example under
 /// its own signature, or another signature over the example.

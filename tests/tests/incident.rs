@@ -27,7 +27,7 @@ const MISSING: [Missing; 20] = [
         ["detected =", "reported"],
         "",
         "times.detected",
-        ["remarqué", "noticed"],
+        ["détecté", "detected"],
     ),
     (
         ["+01:00\nreported", "\nreported"],
@@ -64,7 +64,7 @@ const MISSING: [Missing; 20] = [
         ["email = \"cert@", "openpgp"],
         "",
         "contacts[2].email",
-        ["téléphone", "telephone"],
+        ["téléphone", "phone"],
     ),
     // Context and description.
     (
@@ -136,7 +136,7 @@ const MISSING: [Missing; 20] = [
         ["\"TLP:AMBER+STRICT\"", "\nstatus"],
         "\"TLP:WHITE\"",
         "tlp",
-        ["étiquette TLP", "TLP 2.0 label"],
+        ["marquage TLP", "TLP 2.0 label"],
     ),
 ];
 

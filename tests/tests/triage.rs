@@ -86,6 +86,7 @@ fn a_folder_becomes_a_bundle_and_a_timeline() {
             "through",
             "signed_at",
             "timestamp",
+            "timestamp_asked",
             "deployment",
             "vouched_by",
             "files",

@@ -88,7 +88,10 @@ pub(crate) fn is_cut_member(
     let said = zip::parse_local(&header).map(|(facts, ..)| facts);
     Ok(said.is_some_and(|facts| {
         let end = data_at.saturating_add(facts.compressed);
-        facts.size <= SEGMENT_BYTES as u64 && end > source.len()
+        // What stands at the head is small, so that a header that says otherwise was altered.
+        facts.size <= SEGMENT_BYTES as u64
+            && facts.compressed <= 2 * SEGMENT_BYTES as u64
+            && end > source.len()
     }))
 }
 

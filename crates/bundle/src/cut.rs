@@ -463,6 +463,7 @@ fn lay_out(
     see: &mut dyn FnMut(Piece<'_>) -> Result<(), String>,
 ) -> Result<Head, String> {
     let until = checkpoint.offset;
+    let mut room = until.saturating_sub(from);
     let mut segments: HashMap<u64, Segments> = HashMap::new();
     let mut at = from;
     let find = |at: u64, segments: &HashMap<u64, Segments>| {
@@ -488,7 +489,7 @@ fn lay_out(
     };
     let head = checkpoint::read(text, |list, line| {
         if list == 0 {
-            let line: Segments = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+            let line = Segments::read(line, &mut room)?;
             segments.insert(line.offset, line);
         }
         if list == FILES {

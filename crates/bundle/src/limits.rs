@@ -1,11 +1,11 @@
 //! How much a bundle's files and lines may have: what a writer writes, every reader takes.
 //!
-//! A writer keeps to each of these, or refuses before it has written anything. Users and evidence
-//! choose what stands in lines, so none of it is as long as they like:
+//! A writer keeps to what users and evidence choose, or refuses before it has written anything; that of checkpoints and signers
+//! ([`MANIFEST_LIMIT`], [`MOST_BREAKS`], [`SIGNERS_LIMIT`]) is past what any collection comes to. In lines none of it is as long as they like:
 //!
 //! | in a checkpoint's text                              | at most |
 //! |-----------------------------------------------------|--------:|
-//! | lines that wait, before the last stream's are added |   4 MiB |
+//! | lines that wait, before the last stream's are added |  16 MiB |
 //! | segments of one stream of 16 TiB                    |  16 MiB |
 //! | its warnings                                        |   4 MiB |
 //! | its ranges in `files.jsonl`, 65,536 of either kind  |   6 MiB |

@@ -64,8 +64,11 @@ impl PartialFile {
         }
         let created = hold(&options, &partial).and_then(|file| {
             file.set_len(0)?;
-            sync_folder(&partial)?;
-            Ok(file)
+            let synced = sync_folder(&partial);
+            if synced.is_err() && !replace {
+                drop(fs::remove_file(&partial));
+            }
+            synced.map(|()| file)
         });
         match created {
             Ok(file) => Ok(Self {
@@ -130,9 +133,9 @@ impl PartialFile {
         // waits for it would write into what is whole.
         #[cfg(windows)]
         drop(self.file);
-        fs::rename(&self.partial, &self.path)
-            .and_then(|()| sync_folder(&self.path))
-            .map_err(Error::Write)?;
+        fs::rename(&self.partial, &self.path).map_err(Error::Write)?;
+        // It has its name by now, and is whole: that a power cut may still take the name makes it no less so.
+        drop(sync_folder(&self.path));
         Ok(self.path)
     }
 

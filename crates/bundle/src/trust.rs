@@ -225,14 +225,16 @@ struct Climb {
     /// The keys that were looked at, by fingerprint and level: none is looked at twice.
     seen: HashSet<(String, u8)>,
     checks_left: u32,
+    /// Whether there was one more to check: then nothing is known of what was not, which may take something back.
+    is_exhausted: bool,
 }
 
 impl Climb {
     /// Whether one more certification is checked.
     fn may_check(&mut self) -> bool {
-        let may = self.checks_left > 0;
+        self.is_exhausted |= self.checks_left == 0;
         self.checks_left = self.checks_left.saturating_sub(1);
-        may
+        !self.is_exhausted
     }
 }
 
@@ -244,13 +246,15 @@ impl<'a> Trust<'a> {
             why: Vec::new(),
             seen: HashSet::new(),
             checks_left: MOST_CHECKS,
+            is_exhausted: false,
         };
-        if let Some(mut path) = self.climb(&self.signer.own, 0, &mut climb) {
+        let found = self.climb(&self.signer.own, 0, &mut climb);
+        if let Some(mut path) = found.filter(|_| !climb.is_exhausted) {
             path.reverse();
             return Ok(path);
         }
         let mut why = climb.why;
-        if climb.checks_left == 0 {
+        if climb.is_exhausted {
             why.insert(
                 0,
                 format!(
@@ -320,9 +324,10 @@ impl<'a> Trust<'a> {
 
     /// Everything that is known of a key.
     fn copies(&self, key: &'a SignedPublicKey) -> impl Iterator<Item = &'a SignedPublicKey> {
-        std::iter::once(self.signer)
-            .chain(self.roots)
-            .chain(self.revocations)
+        // What is known to be taken back is heard first, however much the signer sends along.
+        let known = self.revocations.iter().chain(self.roots);
+        known
+            .chain(std::iter::once(self.signer))
             .flat_map(|one| std::iter::once(&one.own).chain(&one.others))
             .filter(move |copy| is_same(copy, key))
     }
@@ -525,4 +530,36 @@ fn is_known(part: &SubpacketData) -> bool {
             | SubpacketData::Other(..)
             | SubpacketData::SignatureTarget(..)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MADE: u32 = 1_767_225_600;
+
+    /// Whoever has a key that was taken back sends along so much that a search would end before it hears of that.
+    #[test]
+    fn a_flood_of_certifications_hides_no_revocation() {
+        let [case, run] = ["case", "run"].map(|id| SealKey::generate(id, MADE).expect("a key"));
+        let terms = Terms::default();
+        let certified = case.certify(&run.public(), &terms).expect("certified");
+        let revoked = case.revoke(&certified).expect("revoked");
+        let mut flooded = certified.clone();
+        let users = &mut flooded.own.details.users;
+        let own = users[0].signatures.last().expect("the case's").clone();
+        let flood = std::iter::repeat_n(own, MOST_CHECKS as usize);
+        users[0].signatures.extend(flood);
+        let at = MADE + 1_000_000_000;
+        let trust = [case.public()];
+        assert!(certified.check_vouched(&trust, &[], at).is_ok());
+        for signer in [&certified, &flooded] {
+            let why = signer.check_vouched(&trust, std::slice::from_ref(&revoked), at);
+            assert!(why.is_err(), "{why:?}");
+        }
+        let why = flooded
+            .check_vouched(&trust, &[], at)
+            .expect_err("too many");
+        assert!(why[0].contains("not all were looked at"), "{why:?}");
+    }
 }

@@ -28,6 +28,8 @@ use crate::{
 
 /// Lines that wait for a checkpoint, in bytes, before one is written whatever its distance.
 const WAITING_BYTES: usize = 4 << 20;
+/// Times that many at most, once there are so many checkpoints that they are further apart.
+const MOST_WAITING: u32 = 4;
 /// Streams under way a thread, each held in memory as it is compressed.
 const WINDOW_PER_THREAD: usize = 4;
 
@@ -489,7 +491,7 @@ impl<W: Output> BundleWriter<W> {
         let waiting: usize = self.since.iter().map(Vec::len).sum();
         let (length, at) = self.last_checkpoint;
         let (stretch, options) = (stretch(self.checkpoints), &self.options);
-        let is_due = waiting >= WAITING_BYTES
+        let is_due = waiting >= WAITING_BYTES * stretch.min(MOST_WAITING) as usize
             || self.archive.len() - length
                 >= options.checkpoint_bytes.saturating_mul(stretch.into())
             || at.elapsed() >= options.checkpoint_time.saturating_mul(stretch);

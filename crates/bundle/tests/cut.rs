@@ -144,6 +144,11 @@ fn what_is_no_bundle_is_no_cut_one() {
         other[at] ^= 1;
         assert!(!is_cut_at_its_head(&Bytes(other)).expect("memory"), "{at}");
     }
+    // A flipped bit of a length is no cut.
+    let mut long = archive[..300].to_vec();
+    long.resize(20 << 20, 1);
+    long[21] ^= 0x80;
+    assert!(!is_cut_at_its_head(&Bytes(long)).expect("memory"));
     let whole = (0..archive.len()).find(|at| Cut::survey(&Bytes(&archive[..*at])).is_ok());
     for at in 0..whole.expect("its head is whole at some place") {
         let cut = Bytes(&archive[..at]);

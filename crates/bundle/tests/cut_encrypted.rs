@@ -149,8 +149,10 @@ fn check_cut(written: &Written, cut: &[u8], due: u64) {
     assert_eq!(
         answer.verdict,
         Verdict::Unfinished,
-        "{}: {problems:?}",
-        cut.len()
+        "{} of {}, {:?}: {problems:?}",
+        cut.len(),
+        written.bytes.len(),
+        cut.iter().rposition(|byte| *byte != 0)
     );
     assert!(answer.files >= due, "{}: {problems:?}", cut.len());
 }

@@ -444,7 +444,7 @@ fn a_member_that_is_not_there_is_no_sealed_one() {
     // What is wrong with the bundle is told all the same.
     let [answer, _] = ask(&archive[..archive.len() - 1], "x");
     let answer = answer.expect("an answer");
-    assert_eq!(answer.verdict, Verdict::Broken);
+    assert_eq!(answer.verdict, Verdict::Unfinished);
     assert_eq!(answer.scope, Scope::Archive);
     let last = answer.problems.last().expect("it lacks its end");
     assert!(last.what.contains("\"x\" was not checked"), "{last}");

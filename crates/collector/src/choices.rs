@@ -17,7 +17,7 @@ use scelle_incident::{Incident, Language};
 
 use crate::{
     Inputs, OpenArgs, RecipientArgs, StateArgs, Terminal,
-    output::{refuse_existing, refuse_on_source},
+    output::{refuse_existing, refuse_on_source, tell_left_out},
     password,
     small::read_small,
 };
@@ -95,7 +95,15 @@ impl Choices {
     ///
     /// # Errors
     /// Where it can't be opened.
-    pub fn open(&self, source: &Path, outputs: Vec<PathBuf>) -> Result<Source> {
+    pub fn open(
+        &self,
+        source: &Path,
+        outputs: Vec<PathBuf>,
+        terminal: &Terminal,
+    ) -> Result<Source> {
+        if !self.allow_source_volume {
+            tell_left_out(source, &outputs, terminal);
+        }
         let options = OpenOptions {
             // Who insists has all of it collected.
             left_out: if self.allow_source_volume {

@@ -142,9 +142,15 @@ impl DeliveryArgs {
         }
     }
 
-    /// Says what the host's environment decides of the way to an S3 service, and where that way protects nothing.
+    /// Says what the host decides of the way to a store, and where that way protects nothing.
     pub fn tell_way(&self, address: &Address, terminal: &Terminal) {
         if let Address::Sftp { .. } = address {
+            if self.host_key.is_empty() && self.known_hosts.is_none() {
+                terminal.warn(
+                    "this host's own list of known hosts says which key the server has: whoever owns the host may have \
+                     written it; --host-key goes before it",
+                );
+            }
             return;
         }
         let options = self.s3();
@@ -158,13 +164,7 @@ impl DeliveryArgs {
                 plain(&value)
             ));
         }
-        let endpoint = options.or_environment().endpoint;
-        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-            terminal.warn(
-                "the store is reached by http://, which protects nothing: whoever is on the line sees what is sent \
-                 and how it is signed, and can answer in the store's place, so that a receipt proves nothing",
-            );
-        }
+        tell_unprotected(options.or_environment().endpoint.as_deref(), terminal);
     }
 
     /// Refuses what the plan of a prepared collector settles: all but where the receipt goes, and how long is tried.
@@ -236,6 +236,16 @@ impl DeliveryArgs {
             name.push(".receipt.json");
             name.into()
         })
+    }
+}
+
+/// Warns of an endpoint to which the way protects nothing.
+pub fn tell_unprotected(endpoint: Option<&str>, terminal: &Terminal) {
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        terminal.warn(
+            "the store is reached by http://, which protects nothing: whoever is on the line sees what is sent \
+             and how it is signed, and can answer in the store's place, so that a receipt proves nothing",
+        );
     }
 }
 

@@ -22,6 +22,6 @@ pub use choices::{Choices, CompressionName};
 pub use delivery::{AwayArgs, DeliveryArgs};
 pub use keys::{KeyArgs, RecipientArgs};
 pub use labels::{AtMostArgs, Inputs, LabelArgs, StateArgs};
-pub use small::{read_small, read_small_text};
+pub use small::{read_secret_text, read_small, read_small_text};
 pub use terminal::{Common, Exit, Terminal, Tone};
 pub use unlock::{OpenArgs, UnlockArgs};

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::Terminal;
+
 /// A file under a name that says that it is not finished. It is renamed by
 /// [`finish`](Self::finish), and removed where that is never reached.
 #[derive(Debug)]
@@ -179,6 +181,37 @@ pub fn refuse_on_source(source: &Path, output: &Path, or: &str) -> Result<()> {
             "whether the output {output} would lie on the source {source}, and overwrite what is not saved yet, can't \
              be known here: {or}"
         ),
+    }
+}
+
+/// Warns of what is not collected since it takes one of the outputs: a file system that is mounted in the folder `source`.
+pub fn tell_left_out(source: &Path, outputs: &[PathBuf], terminal: &Terminal) {
+    let Ok(source) = source.canonicalize() else {
+        return;
+    };
+    let mut told = Vec::new();
+    for output in outputs {
+        // It may be a folder that is there, or a file that will be.
+        let Some(place) = output
+            .ancestors()
+            .find_map(|one| match one.as_os_str().is_empty() {
+                true => Path::new(".").canonicalize().ok(),
+                false => one.canonicalize().ok(),
+            })
+        else {
+            continue;
+        };
+        let is_left_out =
+            source.is_dir() && place.starts_with(&source) && !is_one_file_system(&source, &place);
+        if is_left_out && !told.contains(&place) {
+            terminal.warn(format!(
+                "{} is on a disk that is mounted in {}: since it takes output, nothing of that disk is collected; \
+                 write to one that need not be to have all of it",
+                place.display(),
+                source.display()
+            ));
+            told.push(place);
+        }
     }
 }
 

@@ -79,6 +79,10 @@ pub fn options(planned: &PlannedDelivery) -> String {
                     add(name, value);
                 }
             }
+            // Else the environment of whoever goes on says it.
+            if planned.endpoint.is_none() && planned.region.is_none() {
+                add("--region", "us-east-1");
+            }
             if planned.authorities.is_some() {
                 add("--ca-cert", "FILE");
             }
@@ -89,6 +93,9 @@ pub fn options(planned: &PlannedDelivery) -> String {
             }
             if let PlannedLogin::Key(_) = planned.login {
                 add("--ssh-key", "FILE");
+            }
+            if planned.read_back {
+                options.push_str(" --read-back");
             }
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 ///
 /// # Errors
 /// As [`read_small_text`].
-pub(crate) fn read_secret_text(path: &Path) -> io::Result<Zeroizing<String>> {
+pub fn read_secret_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let mut bytes = read_secret(path)?;
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(text.into()),

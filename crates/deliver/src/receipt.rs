@@ -107,8 +107,11 @@ impl Receipt {
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
             let mut options = OpenOptions::new();
-            options.write(true).truncate(replace);
-            options.create(replace).create_new(!replace);
+            options.write(true).create_new(true);
+            if replace {
+                // One that was left behind, or a link that somebody put there.
+                drop(fs::remove_file(&new));
+            }
             let mut file = options.open(&new)?;
             let written = file.write_all(&text).and_then(|()| file.sync_all());
             drop(file);

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use scelle_event::Tlp;
 use scelle_team::{Fault, Team};
 
-/// 2026-01-01.
-const NOW: u32 = 1_767_225_600;
+/// 2027-01-01: the example is signed before.
+const NOW: u32 = 1_798_761_600;
 
 fn example() -> (String, Vec<u8>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/team");

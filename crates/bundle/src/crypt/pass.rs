@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub(super) ending: Ending,
     /// Bytes that the last piece of ciphertext lacks.
     missing: u64,
+    /// Bytes of the archive's end that are opened only if zeros at its end were written, and not left by a power cut.
+    pub(super) doubtful: u64,
 }
 
 /// Goes over the data whose first length stands at `at`.
@@ -49,7 +51,9 @@ pub(super) fn run(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
         let mut cut = go(&Window::new(source, 0..end), at, keyed);
         // What was put on the device may itself end in a zero or two: there a piece ends.
         if (1..LEAST_ZEROS).contains(&cut.missing) {
+            let opened = cut.inner.body;
             cut = go(&Window::new(source, 0..end + cut.missing), at, keyed);
+            cut.doubtful = cut.inner.body.saturating_sub(opened);
         }
         if cut.ending == Ending::Cut {
             return cut;
@@ -81,6 +85,7 @@ fn go(source: &dyn ReadAt, at: u64, keyed: &Keyed) -> Found {
         hasher: plain.hasher,
         ending,
         missing,
+        doubtful: 0,
     };
     found.outer.cut(outer_body);
     found.inner.cut(inner_body);

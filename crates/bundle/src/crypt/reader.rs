@@ -4,7 +4,7 @@ use std::{io::Cursor, sync::Arc};
 
 use pgp::packet::{PacketHeader, PublicKeyEncryptedSessionKey};
 use pgp::types::{PacketHeaderVersion, PacketLength, Tag};
-use scelle_formats::{ReadAt, ReadAtExt as _, ReadError};
+use scelle_formats::{ReadAt, ReadAtExt as _, ReadError, Window};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -190,6 +190,7 @@ impl Ciphertext {
             signature,
             hasher,
             ending,
+            doubtful,
             ..
         } = pass::run(&*self.source, self.data_at, &keyed);
         let len = inner.body.saturating_sub(LITERAL_HEAD.len() as u64);
@@ -200,6 +201,7 @@ impl Ciphertext {
             inner,
             len,
             ending,
+            doubtful,
             envelope: Envelope {
                 session_packets_sha256: hex(&Sha256::digest(&self.session_packets)),
                 one_pass,
@@ -300,6 +302,7 @@ pub struct Decrypted {
     inner: Index,
     len: u64,
     ending: Ending,
+    doubtful: u64,
     envelope: Envelope,
     data_at: u64,
 }
@@ -308,6 +311,12 @@ impl Decrypted {
     /// How the ciphertext ends, and with that whether what is read here is authenticated.
     pub fn ending(&self) -> &Ending {
         &self.ending
+    }
+
+    /// The same without the last bytes, where those may have been written as zeros, or never; `None` where nothing is in doubt.
+    pub(crate) fn without_doubtful(&self) -> Option<Window<&Self>> {
+        let end = self.len.saturating_sub(self.doubtful);
+        (self.doubtful > 0).then(|| Window::new(self, 0..end))
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {

@@ -42,6 +42,14 @@ pub(super) fn check(
         },
     };
     let mut verification = archive::check(&decrypted, options, asked, None, scope);
+    if verification.verdict == Verdict::Broken
+        && let Some(shorter) = decrypted.without_doubtful()
+    {
+        let again = archive::check(&shorter, options, asked, None, scope);
+        if again.verdict != Verdict::Broken {
+            verification = again;
+        }
+    }
     verification.problems.insert(0, problem);
     verification.vouched_by.clear();
     if verification.verdict != Verdict::Broken {

@@ -157,8 +157,12 @@ impl<'a> Away<'a> {
     /// Where the store refuses, or can't be reached and there is no fallback.
     pub(super) fn begin(&self, terminal: &Terminal) -> Result<Outgoing> {
         let delivery = &self.args.delivery;
-        if self.planned.is_none() {
-            delivery.tell_way(&self.address, terminal);
+        match self.planned {
+            None => delivery.tell_way(&self.address, terminal),
+            Some(PlannedDelivery::S3(s3)) => {
+                delivery::tell_unprotected(s3.endpoint.as_deref(), terminal);
+            }
+            Some(PlannedDelivery::Sftp(_)) => {}
         }
         let store = self.store()?;
         let options = StreamOptions {
@@ -244,44 +248,17 @@ impl<'a> Away<'a> {
         match ended {
             Ended::Delivered(receipt) => {
                 collected.path = Some(receipt.to.clone().into());
-                let is_kept = match &self.receipt {
-                    Some(path) => keep_receipt(receipt, path, self.force, terminal),
-                    None => true,
-                };
-                let exit = self.tell_delivered(&collected, tlp, receipt, terminal)?;
-                Ok(if is_kept { exit } else { Exit::LOSSES })
+                let kept = self.receipt.as_deref();
+                let kept = kept.filter(|path| keep_receipt(receipt, path, self.force, terminal));
+                let exit = tell_delivered(&collected, tlp, receipt, kept, terminal)?;
+                let is_unkept = self.receipt.is_some() && kept.is_none();
+                Ok(if is_unkept { Exit::LOSSES } else { exit })
             }
             Ended::Kept(rest) => {
                 collected.path = Some(rest.path.clone());
                 self.tell_kept(&collected, tlp, rest, terminal)
             }
         }
-    }
-
-    fn tell_delivered(
-        &self,
-        collected: &Collected,
-        tlp: Tlp,
-        receipt: &Receipt,
-        terminal: &Terminal,
-    ) -> Result<Exit> {
-        if terminal.json {
-            let mut told = object(collected, tlp);
-            told["receipt"] = json!(receipt);
-            told["receipt_file"] = json!(self.receipt);
-            terminal.object(&told)?;
-        } else {
-            for line in describe(collected, tlp, terminal) {
-                terminal.line(line)?;
-            }
-            for line in delivery::describe(receipt, terminal) {
-                terminal.line(line)?;
-            }
-            if let Some(path) = &self.receipt {
-                terminal.note(format!("the receipt is {}", path.display()));
-            }
-        }
-        Ok(Exit::with_losses(collected.losses > 0))
     }
 
     /// Tells that the bundle is sealed and lies in two places.
@@ -325,6 +302,33 @@ impl<'a> Away<'a> {
         ));
         Ok(Exit::NOT_DONE)
     }
+}
+
+/// Tells what was collected and delivered; `kept` is where the receipt was written.
+fn tell_delivered(
+    collected: &Collected,
+    tlp: Tlp,
+    receipt: &Receipt,
+    kept: Option<&Path>,
+    terminal: &Terminal,
+) -> Result<Exit> {
+    if terminal.json {
+        let mut told = object(collected, tlp);
+        told["receipt"] = json!(receipt);
+        told["receipt_file"] = json!(kept);
+        terminal.object(&told)?;
+    } else {
+        for line in describe(collected, tlp, terminal) {
+            terminal.line(line)?;
+        }
+        for line in delivery::describe(receipt, terminal) {
+            terminal.line(line)?;
+        }
+        if let Some(path) = kept {
+            terminal.note(format!("the receipt is {}", path.display()));
+        }
+    }
+    Ok(Exit::with_losses(collected.losses > 0))
 }
 
 /// Whether a file can be made there, which is not there yet; it is not left behind.

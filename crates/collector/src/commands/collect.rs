@@ -66,7 +66,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         .context("name what is to be collected with --source")?;
     let profile = Profile::load_list(&args.choices.profile)?;
     if args.dry_run {
-        let source = args.choices.open(source_path, args.outputs()?)?;
+        let source = args.choices.open(source_path, args.outputs()?, terminal)?;
         let stated = StateArgs {
             tlp: args.choices.label(&profile).ok(),
             ..StateArgs::default()
@@ -81,7 +81,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     // Whom it is for is settled before anything of the evidence is read.
     let recipients = args.choices.recipients.read()?;
     let is_encrypted = !recipients.is_empty();
-    let source = args.choices.open(source_path, args.outputs()?)?;
+    let source = args.choices.open(source_path, args.outputs()?, terminal)?;
     let address = address(args.out.as_deref())?;
     let job = Job {
         source: &source,

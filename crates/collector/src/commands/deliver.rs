@@ -29,7 +29,7 @@ Examples:
 Where the line is cut, the piece is sent again; where the program is, the same command goes on:
 NAME.delivery says how far it came, and where: a delivery goes on nowhere else. The receipt says what the store confirmed. Nothing is removed
 but NAME.delivery, once the receipt is written; where it can't be, the same command asks for it again and sends nothing twice.
-Exit status: 0 delivered; 2 not done.")]
+Exit status: 0 delivered; 1 delivered, and the receipt could not be written; 2 not done.")]
 pub struct Args {
     /// The bundle, or the rest of one
     bundle: PathBuf,
@@ -106,7 +106,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         terminal.object(&json!({
             "tlp": receipt.root.as_ref().and_then(|root| root.tlp.as_deref()),
             "receipt": receipt,
-            "receipt_file": receipt_path,
+            "receipt_file": delivered.unkept.is_none().then_some(&receipt_path),
         }))?;
         return Ok(exit);
     }

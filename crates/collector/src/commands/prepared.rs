@@ -16,7 +16,7 @@ use crate::{
     collected::{tell, warn_of_less},
     delivery::address,
     names::{bundle_name, executable_folder, file_name, plain_name},
-    output::{refuse_existing, refuse_on_source},
+    output::{refuse_existing, refuse_on_source, tell_left_out},
 };
 
 /// What may be said to a prepared collector; all else stands in its plan.
@@ -81,18 +81,24 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     } else {
         name
     };
-    announce(prepared, &path, away.as_ref(), terminal);
-    if args.dry_run {
-        return Ok(Exit::COMPLETE);
-    }
     let outputs: Vec<_> = match &away {
         Some(away) => away.outputs().cloned().collect(),
         None => vec![path.clone()],
     };
+    announce(prepared, &path, away.as_ref(), terminal);
+    if let Some(source) = spared {
+        tell_left_out(source, &outputs, terminal);
+    }
+    if args.dry_run {
+        return Ok(Exit::COMPLETE);
+    }
     for output in &outputs {
         refuse_existing(output, false)?;
         if let Some(source) = spared {
-            let or = "run this program from another disk, or name a folder on one with --out";
+            let or = match away {
+                Some(_) => "name places on another disk with --receipt and --fallback",
+                None => "run this program from another disk, or name a folder on one with --out",
+            };
             refuse_on_source(source, output, or)?;
         }
     }

@@ -4,8 +4,11 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use scelle::{PlannedDelivery, PlannedLogin, PlannedS3, PlannedSecret, PlannedSftp};
-use scelle_collector::{Terminal, planned, read_small_text};
+use scelle_collector::{
+    Terminal, delivery::tell_unprotected, planned, read_secret_text, read_small_text,
+};
 use scelle_deliver::{Address, S3Options, SftpOptions, key_in_clear};
+use zeroize::Zeroizing;
 
 /// The store that it delivers to, and how that is reached.
 // Texts, and not what they mean: an error about a value would repeat it, and people write passwords there.
@@ -105,6 +108,7 @@ impl DeliverTo {
                 ));
             }
         }
+        tell_unprotected(self.endpoint.as_deref(), terminal);
         let session_token = secret(SESSION_TOKEN)?;
         if session_token.is_some() {
             terminal.warn(format!(
@@ -146,9 +150,10 @@ impl DeliverTo {
         let login = match &self.ssh_key {
             Some(path) => {
                 let reading = || format!("the key {}", path.display());
-                let text = read_small_text(path).with_context(reading)?;
-                let password = variable(SftpOptions::KEY_PASSWORD)?;
-                let key = key_in_clear(&text, password.as_deref()).with_context(reading)?;
+                let text = read_secret_text(path).with_context(reading)?;
+                let password = variable(SftpOptions::KEY_PASSWORD)?.map(Zeroizing::new);
+                let password = password.as_ref().map(|text| text.as_str());
+                let key = key_in_clear(&text, password).with_context(reading)?;
                 PlannedLogin::Key(PlannedSecret::new(key.as_str()))
             }
             None => PlannedLogin::Password(secret(SftpOptions::PASSWORD)?.with_context(|| {

@@ -71,7 +71,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         recipients: recipients.clone(),
         key: key.clone(),
     });
-    let source = args.choices.open(&args.source, vec![args.out.clone()])?;
+    let source = args
+        .choices
+        .open(&args.source, vec![args.out.clone()], terminal)?;
     let mut inputs = Inputs::default();
     inputs.add(tlp, format!("the bundle of {}", args.source.display()));
     let label = args.limit.carry(&inputs)?;
@@ -158,6 +160,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         collected,
         report,
         made,
+        warnings: sealed_output::name(&files(&timeline, args.format)[1], sealing.as_ref()),
     };
     triage.tell(terminal)?;
     let losses = triage.collected.losses + triage.made.losses();
@@ -171,6 +174,8 @@ struct Triage<'a> {
     collected: Collected,
     report: Verification,
     made: Made,
+    /// The table of what could not be parsed.
+    warnings: PathBuf,
 }
 
 impl Triage<'_> {
@@ -230,17 +235,12 @@ impl Triage<'_> {
             return Ok(terminal.line(format!("\n{} nothing", head("Lost")))?);
         }
         terminal.line(format!("\n{}", head("Lost")))?;
-        let table = self.made.path.as_deref();
-        let table = table.map(|path| files(path, self.args.format)[1].clone());
         for (count, what) in [
             (self.collected.losses, "while collecting".to_owned()),
             (unread as u64, "streams that could not be parsed".to_owned()),
             (
                 warnings,
-                format!(
-                    "while parsing, each in {}",
-                    table.unwrap_or_default().display()
-                ),
+                format!("while parsing, each in {}", self.warnings.display()),
             ),
         ] {
             if count > 0 {
