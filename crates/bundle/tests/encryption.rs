@@ -40,7 +40,7 @@ fn is_found(answer: &Result<Verification, Error>) -> bool {
             matches!(answer.verdict, Verdict::Broken | Verdict::Unfinished)
                 && !answer.problems.is_empty()
         }
-        Err(error) => matches!(error, Error::Format(_) | Error::Key { .. }),
+        Err(error) => matches!(error, Error::Format(_) | Error::Key { .. } | Error::Begun),
     }
 }
 
