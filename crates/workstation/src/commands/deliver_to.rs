@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 // Texts, and not what they mean: an error about a value would repeat it, and people write passwords there.
 #[derive(clap::Args)]
 pub(super) struct DeliverTo {
-    /// Have it deliver to this store: s3://BUCKET/FOLDER/ or sftp://USER@HOST[:PORT]/FOLDER/. What the store knows the
+    /// Have it deliver to this store: s3://BUCKET/FOLDER/ or sftp://USER@HOST:PORT/FOLDER/. What the store knows the
     /// sender by is taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN here, or --ssh-key, and
     /// stands in the result in clear
     #[arg(long, value_name = "URL", help_heading = DELIVERY)]
