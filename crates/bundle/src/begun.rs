@@ -22,6 +22,8 @@ const STEP_BYTES: usize = 1 << 20;
 pub(crate) const LEAST_ZEROS: u64 = 16;
 /// What a local header has no one form for: CRC and both sizes.
 const FREE: std::ops::Range<usize> = 14..26;
+/// The descriptor behind a member of more than a segment, and less than 4 GiB: at the head there are no larger ones.
+const DESCRIPTOR_BYTES: u64 = 16;
 
 /// Whether a bundle's bytes end before the files do that stand before the payload: nothing was
 /// collected yet.
@@ -83,7 +85,10 @@ pub(crate) fn is_cut_member(
     if size > 0 {
         // It is as long as it turns out to be.
         let end = ends::find_end(source, method, data_at, u64::MAX);
-        return Ok(end == Ok(None));
+        return Ok(match end {
+            Ok(Some(bytes)) => data_at.saturating_add(bytes + DESCRIPTOR_BYTES) > source.len(),
+            end => end == Ok(None),
+        });
     }
     let said = zip::parse_local(&header).map(|(facts, ..)| facts);
     Ok(said.is_some_and(|facts| {

@@ -196,6 +196,8 @@ impl Custody {
         let mut places = Places::default();
         let mut file = file.take(FILE_LIMIT + 1);
         let mut number = 0;
+        // When the last line that somebody vouches for was signed: those behind it are no older.
+        let mut since = 0;
         let mut text = Vec::new();
         while read_line(&mut file, &mut text)? {
             number += 1;
@@ -206,11 +208,13 @@ impl Custody {
                 );
                 break;
             }
-            match check_line(number, &text, &options.trust, &options.revocations) {
+            match check_line(number, &text, options, since) {
                 Ok(mut line) => {
                     line.ahead = line.ahead_of(now);
                     if let Some(what) = &line.ahead {
                         line.vouched = line.vouched.map(|_| Err(vec![what.clone()]));
+                    } else if line.vouched == Some(Ok(())) {
+                        since = since.max(line.signed_at);
                     }
                     for what in places.place(&line, chain.root.as_deref()) {
                         chain.wrong(Some(number), what);
@@ -293,7 +297,7 @@ impl Custody {
             )));
         }
         let number = self.lines.len() as u64 + 1;
-        check_line(number, line.as_bytes(), &[], &[])
+        check_line(number, line.as_bytes(), &CustodyOptions::default(), 0)
             .and_then(|line| line.ahead_of(Timestamp::now()).map_or(Ok(()), Err))
             .map_err(|what| Error::format(format!("the line would not be good: {what}")))?;
         Ok(line)
@@ -380,8 +384,8 @@ impl Deed {
 fn check_line(
     line: u64,
     text: &[u8],
-    trust: &[Certificate],
-    revocations: &[Certificate],
+    options: &CustodyOptions,
+    since: u32,
 ) -> Result<CustodyLine, String> {
     let text = text
         .strip_suffix(b"\n")
@@ -434,8 +438,11 @@ fn check_line(
         },
         signed_at,
         hash,
-        vouched: (!trust.is_empty())
-            .then(|| certificate.check_vouched(trust, revocations, signed_at)),
+        vouched: (!options.trust.is_empty()).then(|| {
+            // It was signed behind the lines before it, whatever it says.
+            let at = signed_at.max(since);
+            certificate.check_vouched(&options.trust, &options.revocations, at)
+        }),
         ahead: None,
         previous: body.previous,
     })

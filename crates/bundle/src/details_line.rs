@@ -115,7 +115,7 @@ fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The keys as they are read.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct DetailsLine {
     owner: Option<String>,
     group: Option<String>,

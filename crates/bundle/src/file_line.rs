@@ -266,7 +266,8 @@ pub(crate) struct FileLine {
     deleted: bool,
     orphan: bool,
     attributes: u32,
-    #[serde(flatten)]
+    /// Read apart: what is gathered for a flattened struct takes some forty times the room of a hostile line.
+    #[serde(skip)]
     details: DetailsLine,
     times: TimesLine,
     names: Vec<NameLine>,
@@ -302,9 +303,10 @@ struct NameLine {
 }
 
 impl FileLine {
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        let line: Self = serde_json::from_slice(line)
-            .map_err(|error| format!("a line can't be read: {error}"))?;
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
+        let unread = |error: serde_json::Error| format!("a line can't be read: {error}");
+        let mut line: Self = serde_json::from_slice(text).map_err(unread)?;
+        line.details = serde_json::from_slice(text).map_err(unread)?;
         if let Some(stored) = &line.stored {
             stored.check(line.size)?;
         }

@@ -1,6 +1,7 @@
 //! Reading a bundle as the volumes that it was collected from.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     fmt,
     ops::ControlFlow,
@@ -83,6 +84,13 @@ impl Bundle {
         };
         let sealed = Arc::new(Shared::open(last.archive()).map_err(Error::Format)?);
         let collection = sealed.collection()?;
+        let is_other = |part: &&Placed<'_>| part.cut.collection.tlp != collection.tlp;
+        if let Some(other) = set.parts.iter().find(is_other) {
+            return Err(Error::format(format!(
+                "{}: it has another label than the last part; {SAYS_MORE}",
+                other.part.name
+            )));
+        }
         let mut volumes = Volumes::new(&collection);
         let mut payload = blake3::Hasher::new();
         for part in &set.parts {
@@ -171,8 +179,8 @@ impl Bundle {
     /// The member that a stream is stored as, and what it holds, where that is the stream itself.
     pub(crate) fn sealed_stream(&self, id: &StreamId) -> Result<(&str, Box<dyn ReadAt>), Error> {
         let volume = self.volumes.iter().find(|one| one.info.id == id.volume);
-        let key = (id.path.clone(), id.stream.clone());
-        let file = volume.and_then(|volume| volume.files.get(*volume.by_name.get(&key)?));
+        let stream = id.stream.as_ref();
+        let file = volume.and_then(|volume| volume.files.get(volume.find(&id.path, stream)?));
         let file = file.ok_or_else(|| Error::format(format!("it holds no {id}")))?;
         if file.pieces.is_some() {
             return Err(Error::format(format!(
@@ -394,8 +402,11 @@ struct BundleVolume {
     info: VolumeInfo,
     entries: Vec<Entry>,
     files: Vec<StoredFile>,
-    by_name: HashMap<(EvidencePath, Option<EvidencePath>), usize>,
-    by_entry: HashMap<(FileId, Option<EvidencePath>), usize>,
+    /// The files of what is not deleted, by path and stream, and of one name in writing order: eight bytes a file,
+    /// since there may be millions.
+    by_name: Vec<usize>,
+    /// The files of what has a number, by that and the stream, the last one of a number first.
+    by_entry: Vec<usize>,
 }
 
 /// Volumes as they come out of the lines of files.
@@ -419,7 +430,11 @@ impl Volumes {
     }
 
     fn finish(self) -> Vec<Arc<BundleVolume>> {
-        self.volumes.into_iter().map(Arc::new).collect()
+        let indexed = self.volumes.into_iter().map(|mut volume| {
+            volume.index();
+            Arc::new(volume)
+        });
+        indexed.collect()
     }
 
     /// Reads `files.jsonl` of a sealed archive beside its central directory.
@@ -481,11 +496,17 @@ impl Volumes {
                 }
             }
         }
-        let id = entry.id;
+        for name in &mut entry.names {
+            if name.path == entry.path {
+                name.path = entry.path.clone();
+            }
+        }
         let number = *self
             .entries
-            .entry((volume, id, entry.path.clone()))
+            .entry((volume, entry.id, entry.path.clone()))
             .or_insert_with(|| {
+                entry.names.shrink_to_fit();
+                entry.streams.reserve_exact(1);
                 target.entries.push(entry);
                 target.entries.len() - 1
             });
@@ -499,20 +520,10 @@ impl Volumes {
             remains: line.remains()?,
         };
         // The unnamed stream is shown first.
-        if stream.is_none() {
+        if stream.is_none() && entry.streams.first().is_some_and(|one| one.name.is_some()) {
             entry.streams.insert(0, info);
         } else {
             entry.streams.push(info);
-        }
-        let file = target.files.len();
-        if !entry.deleted {
-            target
-                .by_name
-                .entry((entry.path.clone(), stream.clone()))
-                .or_insert(file);
-        }
-        if let Some(id) = id {
-            target.by_entry.insert((id, stream.clone()), file);
         }
         let stored = line.stored.as_ref();
         target.files.push(StoredFile {
@@ -522,7 +533,10 @@ impl Volumes {
             member,
             size: line.size,
             pieces: stored.map(|stored| stored.ranges[..].into()),
-            unread: line.unread[..].into(),
+            unread: match &line.unread[..] {
+                [] => Arc::default(),
+                unread => unread.into(),
+            },
         });
         Ok(())
     }
@@ -572,9 +586,54 @@ impl BundleVolume {
             },
             entries: Vec::new(),
             files: Vec::new(),
-            by_name: HashMap::new(),
-            by_entry: HashMap::new(),
+            by_name: Vec::new(),
+            by_entry: Vec::new(),
         }
+    }
+
+    /// Makes it possible to find its files.
+    fn index(&mut self) {
+        self.entries.shrink_to_fit();
+        self.files.shrink_to_fit();
+        let is_kept = |file: &usize| !self.entry_of(*file).deleted;
+        let mut by_name: Vec<usize> = (0..self.files.len()).filter(is_kept).collect();
+        by_name.sort_unstable_by_key(|file| (self.name_of(*file), *file));
+        let has_number = |file: &usize| self.entry_of(*file).id.is_some();
+        let mut by_entry: Vec<usize> = (0..self.files.len()).filter(has_number).collect();
+        by_entry.sort_unstable_by_key(|file| (self.number_of(*file), Reverse(*file)));
+        (self.by_name, self.by_entry) = (by_name, by_entry);
+    }
+
+    fn entry_of(&self, file: usize) -> &Entry {
+        &self.entries[self.files[file].entry]
+    }
+
+    fn name_of(&self, file: usize) -> (&EvidencePath, Option<&EvidencePath>) {
+        (&self.entry_of(file).path, self.files[file].stream.as_ref())
+    }
+
+    fn number_of(&self, file: usize) -> (Option<FileId>, Option<&EvidencePath>) {
+        (self.entry_of(file).id, self.files[file].stream.as_ref())
+    }
+
+    /// The file of that name, the first one where there are more.
+    fn find(&self, path: &EvidencePath, stream: Option<&EvidencePath>) -> Option<usize> {
+        let wanted = (path, stream);
+        let at = self
+            .by_name
+            .partition_point(|file| self.name_of(*file) < wanted);
+        let found = self.by_name.get(at).copied();
+        found.filter(|file| self.name_of(*file) == wanted)
+    }
+
+    /// The file of the entry of that number, the last one where there are more.
+    fn find_entry(&self, id: FileId, stream: Option<&EvidencePath>) -> Option<usize> {
+        let wanted = (Some(id), stream);
+        let at = self
+            .by_entry
+            .partition_point(|file| self.number_of(*file) < wanted);
+        let found = self.by_entry.get(at).copied();
+        found.filter(|file| self.number_of(*file) == wanted)
     }
 
     fn reader(&self, file: usize) -> Box<dyn ReadAt> {
@@ -607,11 +666,11 @@ impl Volume for BundleVolume {
     }
 
     fn open(&self, stream: &StreamId) -> Result<Box<dyn ReadAt>, ReadError> {
-        let key = (stream.path.clone(), stream.stream.clone());
-        let file = self.by_name.get(&key).ok_or_else(|| ReadError::Absent {
+        let file = self.find(&stream.path, stream.stream.as_ref());
+        let file = file.ok_or_else(|| ReadError::Absent {
             what: stream.to_string(),
         })?;
-        Ok(self.reader(*file))
+        Ok(self.reader(file))
     }
 
     fn open_entry(
@@ -619,11 +678,9 @@ impl Volume for BundleVolume {
         entry: &Entry,
         stream: Option<&EvidencePath>,
     ) -> Result<Box<dyn ReadAt>, ReadError> {
-        let by_entry = entry
-            .id
-            .and_then(|id| self.by_entry.get(&(id, stream.cloned())));
+        let by_entry = entry.id.and_then(|id| self.find_entry(id, stream));
         match by_entry {
-            Some(file) => Ok(self.reader(*file)),
+            Some(file) => Ok(self.reader(file)),
             None => self.open(&StreamId {
                 volume: self.info.id.clone(),
                 path: entry.path.clone(),

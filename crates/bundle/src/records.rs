@@ -164,6 +164,18 @@ pub struct Deployment {
     pub run: u64,
 }
 
+impl Deployment {
+    /// Of the run whose key has that fingerprint, in hex: its number is the first 32 bits of it, so that nothing has to be
+    /// kept on the host.
+    pub fn of_run(number: u64, fingerprint: &str) -> Self {
+        let begin = fingerprint.get(..8).unwrap_or_default();
+        Self {
+            number,
+            run: u64::from_str_radix(begin, 16).unwrap_or_default(),
+        }
+    }
+}
+
 /// Appends a line of `records/coverage.jsonl`, without its end.
 pub(crate) fn write_coverage(out: &mut Vec<u8>, coverage: &Coverage) {
     out.extend_from_slice(b"{\"target\":");

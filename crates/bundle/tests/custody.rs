@@ -1,6 +1,6 @@
 //! Chains of custody: whatever is changed in one is found, and named.
 
-use scelle_bundle::{Certificate, Custody, CustodyAction, CustodyOptions, Deed, SealKey};
+use scelle_bundle::{Certificate, Custody, CustodyAction, CustodyOptions, Deed, SealKey, Terms};
 
 const ROOT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -424,4 +424,34 @@ fn a_line_says_who_when_and_why() {
     }
     let certificate = Certificate::read(key.certificate().expect("text").as_bytes());
     assert!(certificate.is_ok());
+}
+
+/// The line before says when it was, whatever a key says whose time is over.
+#[test]
+fn a_line_is_no_older_than_the_line_before_it() {
+    let [case, ana, bob] =
+        ["case", "ana", "bob"].map(|id| SealKey::generate(id, 1_767_225_600).expect("a key"));
+    let ana = ana.certified_by(&case).expect("certified");
+    let terms = Terms {
+        lasts_seconds: Some(3_600),
+        levels: 0,
+    };
+    let certified = case.certify(&bob.public(), &terms).expect("certified");
+    let bob = bob.with_certificate(certified).expect("its own");
+    let mut options = options(std::slice::from_ref(&case), None);
+    let now = jiff::Timestamp::now();
+    let later = now + jiff::SignedDuration::from_hours(20);
+    let ana = ana.not_before(u32::try_from(later.as_second()).expect("before 2106"));
+    let mut chain = Custody::default();
+    chain.about(ROOT.to_owned());
+    let first = chain.next_line("case", deed(0), &ana).expect("a line");
+    // By a clock that is set back, so that Ana's line is ahead of it and is not followed.
+    options.now = Some(now - jiff::SignedDuration::from_hours(240));
+    let chain = read(first.as_bytes(), &options);
+    let second = chain.next_line("case", deed(1), &bob).expect("a line");
+    options.now = Some(now);
+    let chain = read(format!("{first}{second}").as_bytes(), &options);
+    assert_eq!(chain.problems, []);
+    let vouched = chain.lines.iter().map(|line| line.vouched == Some(Ok(())));
+    assert_eq!(vouched.collect::<Vec<_>>(), [true, false]);
 }

@@ -14,7 +14,7 @@ use common::{
 };
 use forge::{Part, forge, unpack};
 use scelle_bundle::{
-    Bundle, BundleWriter, Compression, Error, SealKey, Verdict, Verification, VerifyOptions,
+    Bundle, BundleWriter, Compression, Cut, Error, SealKey, Verdict, Verification, VerifyOptions,
     verify, verify_bag,
 };
 use scelle_event::EvidencePath;
@@ -222,4 +222,51 @@ fn a_line_of_any_length_is_not_held() {
             && problem.what.contains("a line has more than 67108864 bytes")
     };
     assert!(answer.problems.iter().any(told), "{:?}", answer.problems);
+}
+
+/// Of a cut bundle whose next checkpoint has more certificates before it than any collection comes to.
+#[test]
+fn certificates_of_a_cut_bundle_are_bounded() {
+    let key = SealKey::generate(&"a".repeat(700_000), 1_767_225_600).expect("a key");
+    let certificate = key.certificate().expect("it is read").into_bytes();
+    for count in [10, 100] {
+        let mut parts = parts();
+        parts.truncate(3);
+        let model = parts[2].clone();
+        let named = |label: &str, plain: &[u8]| {
+            let mut part = model.clone();
+            part.name = format!("mutation/{label}");
+            part.replace(plain.to_vec());
+            part
+        };
+        for number in 2..count {
+            parts.push(named(
+                &format!("records/signer-{number}.cert.asc"),
+                &certificate,
+            ));
+        }
+        // Where the members end is at the end of the archive's last record.
+        let members = |archive: &[u8]| {
+            let at = archive.len() - 6;
+            u32::from_le_bytes(*archive[at..].first_chunk().expect("four")) as usize
+        };
+        let before = forge(&parts);
+        let length = members(&before);
+        let blake3 = blake3::hash(&before[..length]).to_hex();
+        let lists: String = ["segments", "files", "coverage", "warnings", "audit"]
+            .map(|list| format!(",\n\"{list}\":[\n]"))
+            .concat();
+        let text = format!(
+            "{{\"checkpoint\":1,\"previous\":null,\"length\":{length},\"blake3\":\"{blake3}\",\"last\":false{lists}}}\n"
+        );
+        let signature = key.sign(text.as_bytes()).expect("signed");
+        for (ending, plain) in [("json", &text), ("asc", &signature)] {
+            let name = format!("records/checkpoints/000001.{ending}");
+            parts.push(named(&name, plain.as_bytes()));
+        }
+        let archive = forge(&parts);
+        let cut = Bytes(&archive[..members(&archive)]);
+        let cut = Cut::survey(&cut).expect("its head is there");
+        assert_eq!(cut.checkpoint().is_some(), count < 50, "{count}");
+    }
 }

@@ -249,6 +249,29 @@ fn what_a_set_lacks_is_told() {
 }
 
 /// One member of a set may lie in any part, and the answer says that it is about one.
+/// Whoever has the host can make a last part of his own; its label is not that of what came before.
+#[test]
+fn the_label_of_an_earlier_part_is_not_lost() {
+    let recipients = readers(Reads::VersionTwo);
+    let items = evidence();
+    let one = write(1, None, &items, &recipients);
+    let (first, logged) = one.cut(one.logged[1].0 + 30);
+    let mut freer = near(options("parts"));
+    freer.collection.part = 2;
+    freer.collection.tlp = "TLP:CLEAR".into();
+    freer.continues = logged;
+    let (_, device, key) = write_to(Device::default(), freer, &items, &recipients);
+    let second = File {
+        bytes: device.content().0,
+        key,
+    };
+    let files = [first, second];
+    assert_eq!(ask(&files).verdict, Verdict::Broken);
+    let told = Bundle::open_parts(&parts(&files)).map(drop);
+    let told = told.expect_err("two labels").to_string();
+    assert!(told.contains("another label"), "{told}");
+}
+
 #[test]
 fn one_member_of_a_set_can_be_checked_alone() {
     let (files, sealed) = three(&readers(Reads::VersionTwo));

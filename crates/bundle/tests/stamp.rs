@@ -267,6 +267,14 @@ fn a_time_stamp_has_one_form() {
         let told = stamp_time(other, &signature).expect_err("another form");
         assert!(told.contains("the one form"), "{at}: {told}");
     }
+    // Nor is an ECDSA signature called an RSA one.
+    let named = change_signer(&stamp, &|fields| {
+        let oid = [6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1, 5, 0];
+        fields[4] = join_der(0x30, &oid);
+    });
+    assert_ne!(named, stamp);
+    let told = stamp_time(&named, &signature).expect_err("by another algorithm");
+    assert!(told.contains("unknown kind"), "{told}");
     // Whichever a service answers with, what is kept is in the one form.
     for at in 0..2 {
         let (service, own) = (TimeService::at(&path), certificate.clone());

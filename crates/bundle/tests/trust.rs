@@ -11,7 +11,9 @@ use std::{
 };
 
 use common::{PLAN_DATE, item, options, write_with};
-use scelle_bundle::{Certificate, SealKey, Terms, Verdict, Verification, VerifyOptions, verify};
+use scelle_bundle::{
+    Certificate, Deployment, SealKey, Terms, Verdict, Verification, VerifyOptions, verify,
+};
 use scelle_formats::Bytes;
 use scelle_testkit::{has_tool, run_tool};
 
@@ -509,5 +511,20 @@ fn certifications_of_sequoia_are_followed() {
     let shown = sq(&["inspect", "--certifications", "own.asc"]);
     for word in ["Trust depth: 1", "Trust amount: 120", "(after 1 day)"] {
         assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+/// A run's number is that of its key: whoever holds a prepared collector can't take another run's.
+#[test]
+fn the_number_of_a_run_is_its_keys() {
+    for other in [0, 1] {
+        let mut options = options("numbered");
+        let mut said = Deployment::of_run(7, &options.key.fingerprint());
+        said.run ^= other;
+        options.collection.deployment = Some(said);
+        let archive = write_with(options, &[item(b"a", b"evidence".to_vec())]).1;
+        let answer = ask(&archive, &[], &[]);
+        let is_broken = answer.verdict == Verdict::Broken;
+        assert_eq!(is_broken, other == 1, "{:?}", answer.problems);
     }
 }

@@ -168,6 +168,16 @@ fn what_may_hold_something_is_not_begun_again() {
     fs::write(&side, b"no JSON").expect("room");
     refused(&sound[..100], "resume");
     fs::remove_file(&side).expect("there");
+    // Nor is anything cut off before it is known that it can be gone on with.
+    let longer = [&sound[..], b"what was under way"].concat();
+    fs::write(partial(&bundle), &longer).expect("room");
+    let mut other = scene.command(&bundle, true);
+    let said = other.args(["--compression", "zstd"]).output();
+    let said = said.expect("it runs");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(2), "{text}");
+    assert!(text.contains("begun with deflate"), "{text}");
+    assert!(fs::read(partial(&bundle)).expect("there") == longer);
     refused(&with(40), "left as it is");
     refused(b"of somebody else", "left as it is");
     // What is sound is gone on with, and what was hardly begun is begun again.

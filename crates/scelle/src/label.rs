@@ -21,7 +21,8 @@ pub struct ClaimedLabel {
     pub unreadable: Option<String>,
 }
 
-/// The strictest label that a bag claims in which `path` lies (an export of a bundle, or a file of one).
+/// The strictest label that a bag claims in which `path` lies (an export of a bundle, or a file of one), or that lies
+/// right in it (the folder that was exported to).
 ///
 /// Nothing vouches for it: whoever made the folder may have written it. So it is a reason to refuse a freer
 /// label, and none to choose it.
@@ -35,7 +36,12 @@ pub fn claimed_label(path: &Path) -> Option<ClaimedLabel> {
             Err(error) => return Some(ClaimedLabel::unreadable(path, &error.to_string())),
         },
     };
-    let claims = path.ancestors().filter_map(bag_label);
+    let below = path.read_dir().into_iter().flatten().flatten();
+    let below = below.map(|entry| entry.path());
+    // What can't be entered is not read either.
+    let below = below.filter(|folder| folder.join(INFO).symlink_metadata().is_ok());
+    let folders = path.ancestors().map(Path::to_owned).chain(below);
+    let claims = folders.filter_map(|folder| bag_label(&folder));
     claims.max_by_key(|claim| (claim.tlp, claim.unreadable.is_none()))
 }
 
@@ -123,13 +129,14 @@ mod tests {
 
     #[test]
     fn a_label_that_cannot_be_read_counts_as_the_strictest() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let info = folder.path().join(INFO);
-        let file = folder.path().join("data/a");
-        fs::create_dir(folder.path().join("data")).expect("a folder");
+        let export = tempfile::tempdir().expect("a folder");
+        let folder = export.path().join("bag");
+        let info = folder.join(INFO);
+        let file = folder.join("data/a");
+        fs::create_dir_all(folder.join("data")).expect("a folder");
         fs::write(&file, "x").expect("room");
         assert_eq!(claimed_label(&file), None);
-        assert_eq!(claimed_label(&folder.path().join("absent")), None);
+        assert_eq!(claimed_label(&folder.join("absent")), None);
         let readable = |tlp| {
             Some(ClaimedLabel {
                 tlp,
@@ -151,6 +158,7 @@ mod tests {
         ] {
             fs::write(&info, text).expect("room");
             assert_eq!(claimed_label(&file), claim, "{text}");
+            assert_eq!(claimed_label(export.path()), claim, "{text}");
         }
         let long = format!(
             "{}\nScelle-TLP: clear\n",

@@ -244,21 +244,16 @@ impl Prepared {
         self.recipients.clone()
     }
 
-    /// A key for one run, vouched for by the deployment's, and what its bundle says of it. The run's
-    /// number is the beginning of its key's fingerprint: nothing has to be kept on the host.
+    /// A key for one run, vouched for by the deployment's, and what its bundle says of it.
     ///
     /// # Errors
     /// When the system gives no randomness.
     pub fn begin(&self) -> Result<(SealKey, PreparedRun), Error> {
         let key = SealKey::generate(RUN_USER, self.plan.made)?.certified_by(&self.deployment)?;
-        let run = u64::from_str_radix(&key.fingerprint()[..8], 16).unwrap_or_default();
         let prepared = PreparedRun {
             plan_blake3: self.plan_blake3.clone(),
             program_sha256: self.plan.program_sha256.clone(),
-            deployment: Deployment {
-                number: self.plan.deployment,
-                run,
-            },
+            deployment: Deployment::of_run(self.plan.deployment, &key.fingerprint()),
         };
         Ok((key, prepared))
     }

@@ -112,6 +112,13 @@ pub fn resume(
         let collected = collect::collected(sealed, structural as u64, Vec::new());
         return finish(Ok((collected, file)), &side).map_err(failed);
     }
+    // Before anything is cut off: the writer would refuse it behind that.
+    if was.compression != order.compression.name() {
+        return Err(cause(format!(
+            "the collection that was cut off was begun with {}: give the same options again",
+            was.compression
+        )));
+    }
     file.keep(cut.kept_bytes())
         .map_err(|error| failed(Error::Write(error)))?;
     let options = collect::options(source, plan, order, Some(side.clone()))?;

@@ -293,7 +293,7 @@ impl Keyed {
 
 /// The archive inside an encrypted bundle, read at any place; nothing of it is kept.
 ///
-/// What is held for it does not grow with its size: 24 bytes for each piece of an unusual length,
+/// What is held for it does not grow with its size: 16 bytes for each piece of an unusual length,
 /// of which a checkpoint makes some twenty.
 pub struct Decrypted {
     source: Arc<dyn ReadAt>,

@@ -134,6 +134,7 @@ impl Check<'_> {
             collection.as_deref(),
             bag_info.as_deref(),
             Some(self.folder),
+            signers.first().map(|(_, certificate)| certificate),
             verification,
             self.problems,
         );

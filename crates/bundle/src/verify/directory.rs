@@ -20,7 +20,9 @@ use crate::{
     Certificate,
     cut::is_signer,
     file_line::FileLine,
-    limits::{ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT},
+    limits::{
+        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT,
+    },
     names, salvage,
     stamp::STAMP_LIMIT,
     text::hex,
@@ -38,13 +40,22 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
         asked,
     };
     let manifest = bag.read(tags::TAG_MANIFEST, MANIFEST_LIMIT);
+    let mut room = SIGNERS_LIMIT;
     let signers: Vec<_> = manifest.as_deref().map_or_else(Vec::new, |manifest| {
         let names = manifest.split(|byte| *byte == b'\n').filter_map(split_line);
         names
             .map(|(_, name)| name)
             .filter(|name| *name == SIGNER || is_signer(name))
             .filter_map(|name| {
+                if room == 0 {
+                    return None;
+                }
                 let text = bag.read(name, ARMOUR_LIMIT)?;
+                room = room.saturating_sub(text.len() as u64);
+                if room == 0 {
+                    problems.of(name, "there are too many certificates");
+                    return None;
+                }
                 let read = Certificate::read(&text);
                 read.map_err(|error| problems.of(name, error.to_string()))
                     .ok()
@@ -95,6 +106,7 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
         collection.as_deref(),
         bag_info.as_deref(),
         None,
+        signers.first().map(|(_, certificate)| certificate),
         &mut verification,
         &problems,
     );
@@ -208,7 +220,10 @@ impl Bag<'_> {
                 }
                 continue;
             };
-            known.insert(names::folded_key(name));
+            if !known.insert(names::folded_key(name)) {
+                self.problems.of(name, "it is listed twice");
+                continue;
+            }
             let found = if name == audit::NAME {
                 self.hash_and(name, &mut |bytes| log.take(bytes))
             } else {
@@ -256,7 +271,10 @@ impl Bag<'_> {
             let name = &line.member;
             verification.files += 1;
             verification.bytes = verification.bytes.saturating_add(line.member_size());
-            known.insert(names::folded_key(name));
+            if !known.insert(names::folded_key(name)) {
+                self.problems.of(name, "it is listed twice");
+                continue;
+            }
             let Some((sha256, blake3)) = line.member_hashes() else {
                 self.problems.of(name, "there is no hash of it");
                 continue;

@@ -52,6 +52,7 @@ pub(super) fn check(
     }
     verification.problems.insert(0, problem);
     verification.vouched_by.clear();
+    verification.through.clear();
     if verification.verdict != Verdict::Broken {
         verification.verdict = Verdict::Unfinished;
     }

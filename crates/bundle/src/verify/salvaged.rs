@@ -4,7 +4,7 @@ use super::{Signer, Verification, archive::Check, tags};
 use crate::{
     Certificate, Collection,
     checkpoint::{self, LISTS},
-    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, TEXT_LIMIT},
+    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, SIGNERS_LIMIT, TEXT_LIMIT},
     reader::Member,
     salvage::FOLDER,
     writer::FILES,
@@ -110,9 +110,15 @@ impl Check<'_> {
         }
         let mut signer: Option<Certificate> = None;
         let mut previous = cut.resumes.map(|resumes| resumes.checkpoint_blake3);
+        let mut room = SIGNERS_LIMIT;
         for member in &kept {
             let name = &member.name;
             if name.ends_with(".cert.asc") {
+                room = room.saturating_sub(member.facts.size);
+                if room == 0 {
+                    self.problems.of(name, "there are too many certificates");
+                    return None;
+                }
                 let text = self.read_tag(tags, name, ARMOUR_LIMIT)?;
                 match Certificate::read(&text) {
                     Ok(certificate) => {

@@ -6,8 +6,8 @@ use scelle_formats::Digests;
 
 use super::{Problems, Signer, Verification};
 use crate::{
-    Certificate, Collection, FORMAT, cut::signer_name, reader::Member, salvage, stamp::Stamp,
-    text::hex, writer::SIGNER,
+    Certificate, Collection, Deployment, FORMAT, cut::signer_name, reader::Member, salvage,
+    stamp::Stamp, text::hex, writer::SIGNER,
 };
 
 pub(super) const COLLECTION: &str = "records/collection.json";
@@ -290,6 +290,7 @@ pub(super) fn check_words(
     collection: Option<&[u8]>,
     bag_info: Option<&[u8]>,
     folder: Option<&str>,
+    begun_by: Option<&Certificate>,
     verification: &mut Verification,
     problems: &Problems,
 ) {
@@ -316,6 +317,16 @@ pub(super) fn check_words(
             }
             if let Err(error) = collection.label() {
                 problems.of(COLLECTION, error);
+            }
+            // A salvage is begun by the key of whoever made it.
+            let begun_by = begun_by.filter(|_| collection.salvage.is_none());
+            if let (Some(said), Some(key)) = (&collection.deployment, begun_by)
+                && *said != Deployment::of_run(said.number, &key.fingerprint())
+            {
+                problems.of(
+                    COLLECTION,
+                    "its run's number is not that of the key that began it",
+                );
             }
             verification.tlp = Some(collection.tlp);
             verification.deployment = collection.deployment;
