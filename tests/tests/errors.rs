@@ -339,3 +339,89 @@ fn hashes_of_what_is_there_and_a_loss_for_the_rest() {
     );
     assert!(ran.err.contains("missing"));
 }
+
+/// A path that no text can hold is shown as well as it can be.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_that_is_no_unicode_is_no_reason_to_stop() {
+    use std::{
+        ffi::{OsStr, OsString},
+        os::unix::ffi::OsStrExt as _,
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let odd = folder.path().join(OsStr::from_bytes(b"donn\xE9es"));
+    let source = folder.path().join("source");
+    fs::create_dir(&odd).expect("made");
+    windows_folder(&source);
+    let (bundle, to) = (odd.join("case.scelle.zip"), odd.join("clear"));
+    let command = |words: &[&str], paths: &[(&str, &Path)]| {
+        let words = words.iter().map(OsString::from);
+        let paths = paths
+            .iter()
+            .flat_map(|(name, path)| [OsString::from(name), (*path).into()]);
+        run_scelle(words.chain(paths).collect::<Vec<_>>())
+    };
+    let collect = [
+        "collect",
+        "--json",
+        "--tlp",
+        "amber",
+        "--profile",
+        "everything",
+    ];
+    let made = command(&collect, &[("--source", &source), ("--out", &bundle)]).ended(0);
+    assert!(made.json()["root"].is_string());
+    let extract = ["extract", "--in-clear", "--json"];
+    let ran = command(&extract, &[("--to", &to), ("--", &bundle)]).ended(0);
+    assert_eq!(ran.json()["state"], "done");
+}
+
+/// A pipe that nobody reads any more.
+#[cfg(unix)]
+fn read_by_nobody() -> std::io::PipeWriter {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer
+}
+
+/// A line to the host was cut: what runs there goes on.
+#[cfg(unix)]
+#[test]
+fn nobody_who_reads_messages_ends_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    let out = folder.path().join("case.scelle.zip");
+    windows_folder(&source);
+    let (source, to) = (text(&source), text(&out));
+    // It warns that there is no time-stamp.
+    let status = scelle()
+        .args(["collect", "--source", &source, "--out", &to, "--tlp", "red"])
+        .args(["--profile", "everything"])
+        .args(["--timestamp", "http://127.0.0.1:9/"])
+        .stdout(std::process::Stdio::null())
+        .stderr(read_by_nobody())
+        .status();
+    assert_eq!(status.expect("it runs").code(), Some(0));
+    run_scelle(["verify", &to]).ended(3);
+}
+
+/// Whoever reads what is said may have seen enough; whoever takes a bundle has not.
+#[cfg(unix)]
+#[test]
+fn a_bundle_that_nobody_takes_is_not_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("source");
+    windows_folder(&source);
+    let said = |arguments: &[&str]| {
+        let mut command = scelle();
+        let said = command.args(arguments).stdout(read_by_nobody()).output();
+        said.expect("it runs")
+    };
+    let collect = ["collect", "--source", &text(&source), "--out", "-"];
+    let cut = said(&[&collect[..], &["--tlp", "red"]].concat());
+    let told = String::from_utf8_lossy(&cut.stderr);
+    assert_eq!(cut.status.code(), Some(2), "{told}");
+    assert!(told.contains("writing the bundle"), "{told}");
+    let listed = said(&["ls", &text(&source)]);
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+}

@@ -276,6 +276,8 @@ fn a_prepared_collector_takes_the_machine_and_not_its_own_disk() {
     let refused = run(chroot(), ["/forged"]).ended(2);
     assert!(refused.err.contains("from another disk"), "{}", refused.err);
     assert!(!refused.err.contains("--allow"), "{}", refused.err);
+    run(chroot(), ["/forged", "--dry-run"]).ended(2);
+    run(chroot(), ["/usb/forged", "--dry-run"]).ended(0);
 
     let ran = run(chroot(), ["/usb/forged"]).ended(1);
     assert!(
@@ -337,6 +339,31 @@ fn nothing_unsound_is_prepared() {
     // No key of the case; and how to make one.
     let refused = forge(&text(&team()), &["--for", "linux-x64"]);
     assert!(refused.err.contains("scelle key new"), "{}", refused.err);
+    // What this version does not read.
+    let mut windows = vec![0; 128];
+    for (at, bytes) in [
+        (0, &b"MZ"[..]),
+        (60, &[64, 0]),
+        (64, b"PE\0\0"),
+        (68, &[0x64, 0x86]),
+    ] {
+        windows[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    fs::write(at("windows.exe"), windows).expect("written");
+    run_scelle(["key", "new", &at("w"), "--user", "w"]).ended(0);
+    let (exe, key) = (at("windows.exe"), at("w.key.asc"));
+    let prepare = |source: &[&str], status: i32| {
+        let team = text(&team());
+        let command = ["forge", "--team", &team, "--case", "c", "--case-key", &key];
+        let more = ["--for", "windows-x64", "--collector", &exe, "--force"];
+        let to = ["--out", &*out];
+        run_scelle([&command[..], &more, &to, source].concat()).ended(status)
+    };
+    let refused = prepare(&["--source", r"\\.\C:"], 2);
+    assert!(refused.err.contains("running Windows"), "{}", refused.err);
+    assert!(!Path::new(&out).exists());
+    prepare(&[], 0);
+    fs::remove_file(&out).expect("made");
     // A program for another machine.
     run_scelle(["key", "new", &at("c"), "--user", "c"]).ended(0);
     let key = at("c.key.asc");

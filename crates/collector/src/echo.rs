@@ -15,6 +15,8 @@ use signal_hook::{
     low_level::emulate_default_handler,
 };
 
+use crate::terminal::say;
+
 /// The terminal of the question that is open, and its state before.
 static ASKED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
@@ -59,13 +61,15 @@ fn begin() -> io::Result<()> {
             if let Some((terminal, before)) = &*open {
                 let is_back = tcsetattr(terminal, OptionalActions::Flush, before);
                 // What comes next is not to stand behind the question.
-                eprintln!();
+                say("");
                 if let Err(error) = is_back {
-                    eprintln!("the terminal may show nothing, `stty echo` helps: {error}");
+                    say(format_args!(
+                        "the terminal may show nothing, `stty echo` helps: {error}"
+                    ));
                 }
             }
             if let Err(error) = emulate_default_handler(signal) {
-                eprintln!("signal {signal}: {error}");
+                say(format_args!("signal {signal}: {error}"));
             }
         }
     })?;

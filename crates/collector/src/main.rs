@@ -1,13 +1,17 @@
 //! The collector: one small file for a host that is not to be trusted.
 
-use std::process::ExitCode;
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use scelle::Prepared;
 use scelle_collector::{
     Common, Exit, Terminal,
     commands::{cat, collect, deliver, hash, ls, prepared, profiles, salvage, verify},
-    terminal,
+    terminal::{self, say},
 };
 
 /// Collect evidence into one sealed bundle
@@ -82,15 +86,28 @@ fn main() -> ExitCode {
         }
         Ok(Some(prepared)) => {
             let cli = PreparedCli::parse();
-            terminal::run(&cli.common, |terminal| match cli.command {
+            let exit = terminal::run(&cli.common, |terminal| match cli.command {
                 None => prepared::run(&cli.run, &prepared, terminal),
                 Some(command) => command.run(terminal),
-            })
+            });
+            hold_window();
+            exit
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format_args!("error: {error}"));
+            hold_window();
             ExitCode::from(2)
         }
+    }
+}
+
+/// Windows closes the window of a program that was started by a click when it ends, and with it what was said: the root,
+/// and what is to be done.
+fn hold_window() {
+    let is_clicked = cfg!(windows) && env::args_os().len() == 1;
+    if is_clicked && io::stdin().is_terminal() && io::stderr().is_terminal() {
+        say("Press Enter to close this window.");
+        drop(io::stdin().read_line(&mut String::new()));
     }
 }
 

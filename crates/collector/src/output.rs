@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::Terminal;
+use crate::{Terminal, terminal::say};
 
 /// A file under a name that says that it is not finished. It is renamed by
 /// [`finish`](Self::finish), and removed where that is never reached.
@@ -125,10 +125,10 @@ impl Drop for PartialFile {
         // Windows removes no file that is open.
         self.file = None;
         if let Err(error) = fs::remove_file(&self.partial) {
-            eprintln!(
+            say(format_args!(
                 "warning: {} is left behind: {error}",
                 self.partial.display()
-            );
+            ));
         }
     }
 }
@@ -218,10 +218,11 @@ pub fn tell_left_out(source: &Path, outputs: &[PathBuf], terminal: &Terminal) {
 #[cfg(unix)]
 fn is_one_file_system(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (one.metadata(), other.metadata()) {
-        (Ok(one), Ok(other)) => one.dev() == other.dev(),
-        _ => true,
-    }
+    let (Ok(stated), Ok(other_stated)) = (one.metadata(), other.metadata()) else {
+        return true;
+    };
+    stated.dev() == other_stated.dev()
+        || mounted_from(one).is_some_and(|from| mounted_from(other) == Some(from))
 }
 
 /// What is mounted in a folder is reached through a junction, which is not followed.
@@ -230,17 +231,16 @@ fn is_one_file_system(_: &Path, _: &Path) -> bool {
     true
 }
 
-/// Whether `folder` lies on the block device `device`, or on a partition of it; `None` where that can't be known.
+/// Whether the folder `place` lies on the block device `device`, or on what is made of it; `None` where that can't be known.
 #[cfg(target_os = "linux")]
-fn is_on_device(device: &Path, folder: &Path) -> Option<bool> {
+fn is_on_device(device: &Path, place: &Path) -> Option<bool> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let (Ok(device), Ok(folder)) = (device.metadata(), folder.metadata()) else {
+    let (Ok(device), Ok(stated)) = (device.metadata(), place.metadata()) else {
         return Some(false);
     };
     if !device.file_type().is_block_device() {
         return Some(false);
     }
-    // Of a partition, sysfs has a folder inside that of its disk.
     let of = |number: u64| {
         let (major, minor) = (
             (number >> 8 & 0xFFF) | (number >> 32 & !0xFFF),
@@ -250,10 +250,47 @@ fn is_on_device(device: &Path, folder: &Path) -> Option<bool> {
             .join(format!("{major}:{minor}"))
             .canonicalize()
     };
-    Some(match (of(device.rdev()), of(folder.dev())) {
-        (Ok(device), Ok(folder)) => folder.starts_with(device),
-        _ => device.rdev() == folder.dev(),
+    let from = || mounted_from(place)?.metadata().ok();
+    let below = of(stated.dev()).or_else(|error| from().map_or(Err(error), |from| of(from.rdev())));
+    Some(match (of(device.rdev()), below) {
+        (Ok(device), Ok(below)) => lies_on(&below, &device),
+        _ => device.rdev() == stated.dev(),
     })
+}
+
+/// Whether a device, by its place in sysfs, is another, a partition of it, or made of such: by LVM, encryption, arrays.
+#[cfg(target_os = "linux")]
+fn lies_on(place: &Path, device: &Path) -> bool {
+    // Of a partition, sysfs has a folder inside that of its disk, and it is the disk that is made of others.
+    let made_of = [Some(place), place.parent()].into_iter().flatten();
+    let made_of = made_of.flat_map(|one| fs::read_dir(one.join("slaves")).into_iter().flatten());
+    place.starts_with(device)
+        || made_of
+            .filter_map(|one| one.ok()?.path().canonicalize().ok())
+            .any(|one| lies_on(&one, device))
+}
+
+/// The device that the file system of a folder was mounted from: btrfs gives each of its parts a number that is no
+/// device's.
+#[cfg(target_os = "linux")]
+fn mounted_from(folder: &Path) -> Option<PathBuf> {
+    let list = fs::read("/proc/self/mountinfo").ok()?;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    let mounts = list.lines().filter_map(|line| {
+        let (before, behind) = line.split_once(" - ")?;
+        let at = PathBuf::from(before.split(' ').nth(4)?.replace("\\040", " "));
+        let from = PathBuf::from(behind.split(' ').nth(1)?);
+        let depth = at.components().count();
+        folder.starts_with(&at).then_some((depth, from))
+    });
+    // The innermost; of several at one place the last, which covers the others.
+    let (_, from) = mounts.max_by_key(|(depth, _)| *depth)?;
+    from.starts_with("/dev").then_some(from)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn mounted_from(_: &Path) -> Option<PathBuf> {
+    None
 }
 
 /// A volume by its letter or its name has the serial number of what lies on it. Which volumes lie on a whole disk is not asked for:
@@ -339,6 +376,29 @@ mod tests {
         let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(file.partial_path()), 0o700);
         assert_eq!(mode(&file.finish().expect("finished")), 0o700);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_made_of_a_disk_lies_on_it() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("it is there");
+        let [sda, sdb, whole, part] =
+            ["sda/sda2", "sdb", "dm-0/slaves", "md0/slaves"].map(|name| root.join(name));
+        for made in [&sda, &sdb, &whole, &part, &root.join("md0/md0p1")] {
+            fs::create_dir_all(made).expect("made");
+        }
+        symlink("../../sda/sda2", whole.join("sda2")).expect("a link");
+        symlink("../../dm-0", part.join("dm-0")).expect("a link");
+        for place in ["sda/sda2", "dm-0", "md0", "md0/md0p1"] {
+            let place = root.join(place);
+            assert!(lies_on(&place, &root.join("sda")), "{place:?}");
+            assert!(lies_on(&place, &sda), "{place:?}");
+            assert!(!lies_on(&place, &sdb), "{place:?}");
+        }
+        assert!(!lies_on(&root.join("sda"), &sda));
+        assert!(mounted_from(Path::new("/proc/self")).is_none());
     }
 
     #[test]

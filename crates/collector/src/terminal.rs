@@ -175,19 +175,24 @@ impl Terminal {
     /// A message, unless `--quiet`.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            say(text);
         }
+    }
+
+    /// A line of a result, where standard output holds what it is about: no option hides it.
+    pub fn beside(&self, text: impl Display) {
+        say(text);
     }
 
     /// The label of what is printed, which has no place for one itself: no option hides it.
     pub fn label(&self, label: &Label) {
-        eprintln!("label: {label}");
+        say(format_args!("label: {label}"));
     }
 
     /// A message that only `--verbose` shows.
     pub fn detail(&self, text: impl Display) {
         if self.verbose {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
@@ -198,10 +203,8 @@ impl Terminal {
 
     /// A message that no option hides: something was lost.
     pub fn warn(&self, text: impl Display) {
-        eprintln!(
-            "{} {text}",
-            paint(self.color_err, Tone::Doubtful, "warning:")
-        );
+        let warning = paint(self.color_err, Tone::Doubtful, "warning:");
+        say(format_args!("{warning} {text}"));
     }
 
     /// Does `work`, and shows how far it has come.
@@ -223,6 +226,11 @@ impl Terminal {
             work()
         })
     }
+}
+
+/// A line on standard error. Whoever read it may be gone, where a line to this host was cut: the work goes on.
+pub fn say(text: impl Display) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 type Done = (Mutex<bool>, Condvar);
@@ -279,13 +287,13 @@ fn write_lines(progress: &Progress, done: &Done) {
         } else {
             String::new()
         };
-        eprintln!(
+        say(format_args!(
             "{}: {}{total}, {}, {} s",
             now.stage,
             show_size(now.bytes),
             items(&now),
             started.elapsed().as_secs()
-        );
+        ));
     }
 }
 
@@ -322,7 +330,7 @@ fn paint(on: bool, tone: Tone, text: impl Display) -> String {
 pub fn run(common: &Common, command: impl FnOnce(&Terminal) -> anyhow::Result<Exit>) -> ExitCode {
     let terminal = Terminal::new(common);
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("internal error, please report it: {panic}");
+        say(format_args!("internal error, please report it: {panic}"));
     }));
     let threads = common.threads.map_or(0, NonZeroUsize::get);
     let pool = scelle::use_threads(threads);
@@ -335,11 +343,8 @@ pub fn run(common: &Common, command: impl FnOnce(&Terminal) -> anyhow::Result<Ex
         // Whoever reads our output has seen enough.
         Ok(Err(error)) if is_broken_pipe(&error) => Exit::COMPLETE,
         Ok(Err(error)) => {
-            eprintln!(
-                "{} {}",
-                paint(terminal.color_err, Tone::Bad, "error:"),
-                in_words(&error)
-            );
+            let head = paint(terminal.color_err, Tone::Bad, "error:");
+            say(format_args!("{head} {}", in_words(&error)));
             Exit::NOT_DONE
         }
         // The hook has said what happened.
@@ -370,12 +375,19 @@ fn tells(text: &str, cause: &str) -> bool {
     })
 }
 
+/// Whether whoever read what is said went away. Whoever was to take a bundle, and went away, has not got all of it.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
+    let is_of_bundle = error.chain().any(|cause| {
+        cause.is::<scelle::CollectError>()
+            || cause.is::<scelle::bundle::Error>()
+            || cause.is::<scelle_deliver::Error>()
+    });
+    let is_broken = |cause: &(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+    };
+    !is_of_bundle && error.chain().any(is_broken)
 }
 
 #[cfg(test)]

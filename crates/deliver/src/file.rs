@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Address, Error, PieceSizes, Receipt, Retry, Root, Store,
-    journal::{self, Head, Journal},
+    journal::{self, Closed, Head, Journal},
     receipt::FORMAT,
     transfer::{Transfer, hex},
 };
@@ -42,6 +42,8 @@ pub struct Delivered {
     pub sent_again: bool,
     /// Why the receipt was not kept, where it was not: the journal stays, so that the same delivery gives it again.
     pub unkept: Option<Error>,
+    /// Why the journal is still there although the receipt was kept, where it is.
+    pub left: Option<Error>,
 }
 
 /// The rest of a bundle whose store was gone.
@@ -117,7 +119,10 @@ pub fn deliver_file(
     };
     let host_time = Timestamp::now().to_string();
     // A disk that is full takes neither this nor the receipt, which is shown all the same.
-    drop(work.journal.confirm(&host_time));
+    drop(
+        work.journal()
+            .and_then(|journal| journal.confirm(&host_time)),
+    );
     let transfer = work.transfer;
     let receipt = Receipt {
         receipt: FORMAT,
@@ -131,12 +136,14 @@ pub fn deliver_file(
         pieces: transfer.sent,
     };
     let unkept = keep(&receipt).err();
-    if unkept.is_none() {
-        work.journal.remove()?;
-    }
+    let left = match (&unkept, work.journal) {
+        (None, Some(journal)) => journal.remove().err(),
+        _ => None,
+    };
     Ok(Delivered {
         receipt,
         unkept,
+        left,
         sent_before: if sent_again { 0 } else { work.sent_before },
         sent_again,
     })
@@ -189,12 +196,27 @@ fn root_of_rest(noted: Option<Root>, told: Option<Root>) -> Result<Option<Root>,
     Ok(Some(noted))
 }
 
+/// The SHA-256 of a file, in hex.
+fn sha256_of(mut file: &File) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut some = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut some)? {
+            0 => return Ok(hex(&hash.finalize())),
+            count => hash.update(&some[..count]),
+        }
+    }
+}
+
 struct Work {
     path: PathBuf,
     file: File,
     transfer: Transfer,
-    journal: Journal,
+    /// Always there, but while it is made anew.
+    journal: Option<Journal>,
     head: Head,
+    /// SHA-256 of a rest, as it was written.
+    rest_sha256: Option<String>,
     /// Bytes of the whole bundle.
     bytes: u64,
     sizes: PieceSizes,
@@ -212,11 +234,13 @@ impl Work {
         let journal_path = journal_of(path);
         let before = journal::read(&journal_path)?;
         let mut transfer = Transfer::new(store, options.retry.clone());
-        let mut sizes = options.sizes.fitting(bytes, transfer.store.most_pieces());
+        let most = transfer.store.most_pieces();
+        let mut sizes = options.sizes.within(most).fitting(bytes, most);
         let mut root = options.root.clone();
         let mut rest = None;
+        let mut rest_sha256 = None;
         let mut confirmed = None;
-        if let Some(read) = before {
+        if let Some(mut read) = before {
             let wrong = |why: String| Error::Journal {
                 path: journal_path.clone(),
                 why,
@@ -231,16 +255,26 @@ impl Work {
                     "its numbers are of more bytes than there can be".into(),
                 ));
             };
-            if let Some((whole, noted)) = &read.closed {
-                if all != *whole {
+            if let Some(closed) = read.closed.take() {
+                if all != closed.bytes {
                     return Err(wrong(format!(
                         "the file beside it has {bytes} bytes, and {} are missing from the bundle",
-                        whole - read.head.local_from.min(*whole)
+                        closed.bytes.saturating_sub(read.head.local_from)
                     )));
                 }
-                root = root_of_rest(noted.clone(), root).map_err(wrong)?;
+                if let Some(written) = &closed.sha256
+                    && *written != sha256_of(&file).map_err(reading())?
+                {
+                    return Err(wrong(format!(
+                        "{} is not what was written: it was altered or damaged since, and nothing was sent; bring it back as \
+                         it was kept, for this file alone says what the store has of the bundle",
+                        path.display()
+                    )));
+                }
+                root = root_of_rest(closed.root, root).map_err(wrong)?;
+                rest_sha256 = closed.sha256;
             }
-            sizes = PieceSizes::new(read.head.first_piece_bytes);
+            sizes = PieceSizes::new(read.head.first_piece_bytes).within(most);
             let head = &read.head;
             rest = head.is_rest.then_some((head.local_from, head.is_encrypted));
             transfer.begun = read.begun();
@@ -259,25 +293,47 @@ impl Work {
             is_rest: rest.is_some(),
             is_encrypted: rest.is_some_and(|(_, is_encrypted)| is_encrypted),
         };
-        let closed = head
-            .is_rest
-            .then(|| (head.local_from + bytes, root.clone()));
-        let mut journal = Journal::create(&journal_path, &head, &transfer.sent, closed)?;
-        if let Some(host_time) = &confirmed {
-            journal.confirm(host_time)?;
-        }
-        Ok(Self {
+        let mut work = Self {
             path: path.to_owned(),
             file,
             confirmed,
             sent_before: transfer.bytes,
             transfer,
-            journal,
+            journal: None,
             bytes: head.local_from + bytes,
             head,
+            rest_sha256,
             sizes,
             root,
-        })
+        };
+        work.write_journal()?;
+        if let Some(host_time) = work.confirmed.clone() {
+            work.journal()?.confirm(&host_time)?;
+        }
+        Ok(work)
+    }
+
+    /// Makes the journal anew, of what is known now.
+    fn write_journal(&mut self) -> Result<(), Error> {
+        // Windows renames nothing over a file that is open.
+        self.journal = None;
+        let closed = self.head.is_rest.then(|| Closed {
+            bytes: self.bytes,
+            root: self.root.clone(),
+            sha256: self.rest_sha256.clone(),
+        });
+        let path = journal_of(&self.path);
+        self.journal = Some(Journal::create(
+            &path,
+            &self.head,
+            &self.transfer.sent,
+            closed,
+        )?);
+        Ok(())
+    }
+
+    fn journal(&mut self) -> Result<&mut Journal, Error> {
+        self.journal.as_mut().ok_or(Error::Ended)
     }
 
     /// Sends what was not sent, and compares what was. Gives the SHA-256 of the whole bundle, where all of it
@@ -305,8 +361,8 @@ impl Work {
             if (index as usize) < self.transfer.sent.len() {
                 self.compare(index, &piece)?;
             } else {
-                let sent = self.transfer.put(&piece)?;
-                self.journal.add(sent)?;
+                let sent = self.transfer.put(&piece)?.clone();
+                self.journal()?.add(&sent)?;
             }
             at += piece.len() as u64;
             index += 1;
@@ -341,8 +397,13 @@ impl Work {
         Error::Journal {
             path: journal_of(&self.path),
             why: format!(
-                "{} is not what was being delivered: it has changed since; remove this file to deliver it anew",
-                self.path.display()
+                "{} is not what was being delivered: it has changed since; {}",
+                self.path.display(),
+                if self.head.is_rest {
+                    "bring it back as it was kept, for this file alone says what the store has of the bundle"
+                } else {
+                    "remove this file to deliver it anew"
+                }
             ),
         }
     }
@@ -354,9 +415,14 @@ impl Work {
             why: format!(
                 "{} had confirmed all of it at {} (by the clock here), and the receipt could not be written then; now \
                  it does not say so any more ({why}). Nothing was sent: have a look at what it has with a right \
-                 to read, or remove this file to deliver it anew",
+                 to read{}",
                 self.transfer.store.name(),
-                self.confirmed.as_deref().unwrap_or_default()
+                self.confirmed.as_deref().unwrap_or_default(),
+                if self.head.is_rest {
+                    ""
+                } else {
+                    ", or remove this file to deliver it anew"
+                }
             ),
         }
     }
@@ -368,8 +434,6 @@ impl Work {
         self.transfer.bytes = 0;
         let begun = self.transfer.begin()?;
         self.head.upload = Some(begun.upload);
-        let closed = self.head.is_rest.then(|| (self.bytes, self.root.clone()));
-        self.journal = Journal::create(&journal_of(&self.path), &self.head, &[], closed)?;
-        Ok(())
+        self.write_journal()
     }
 }

@@ -37,9 +37,13 @@ pub(crate) struct Head {
 
 /// The file here is whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Closed {
-    bytes: u64,
-    root: Option<Root>,
+pub(crate) struct Closed {
+    /// Bytes of the whole bundle.
+    pub(crate) bytes: u64,
+    pub(crate) root: Option<Root>,
+    /// SHA-256 of the file here, in hex: the root is that of what was written, whoever had it since.
+    #[serde(default)]
+    pub(crate) sha256: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,7 +71,8 @@ impl Line {
             Self::Piece(piece) => vec![&piece.sha256, &piece.md5, &piece.answer],
             Self::Closed { closed } => {
                 let root = closed.root.iter();
-                root.flat_map(|root| [&*root.root, &*root.from]).collect()
+                let root = root.flat_map(|root| [&*root.root, &*root.from]);
+                root.chain(closed.sha256.as_deref()).collect()
             }
             Self::Confirmed { confirmed } => vec![confirmed],
         }
@@ -79,8 +84,8 @@ impl Line {
 pub(crate) struct Read {
     pub(crate) head: Head,
     pub(crate) sent: Vec<SentPiece>,
-    /// Bytes of the whole bundle, and its root, where the file here is whole.
-    pub(crate) closed: Option<(u64, Option<Root>)>,
+    /// Where the file here is whole.
+    pub(crate) closed: Option<Closed>,
     /// When the store had confirmed all, and no receipt was written.
     pub(crate) confirmed: Option<String>,
 }
@@ -98,7 +103,7 @@ impl Journal {
         path: &Path,
         head: &Head,
         sent: &[SentPiece],
-        closed: Option<(u64, Option<Root>)>,
+        closed: Option<Closed>,
     ) -> Result<Self, Error> {
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
@@ -108,10 +113,8 @@ impl Journal {
             for piece in sent {
                 text.extend(line(&Line::Piece(piece.clone()))?);
             }
-            if let Some((bytes, root)) = closed {
-                text.extend(line(&Line::Closed {
-                    closed: Closed { bytes, root },
-                })?);
+            if let Some(closed) = closed {
+                text.extend(line(&Line::Closed { closed })?);
             }
             let mut file = File::create(&new)?;
             file.write_all(&text)?;
@@ -132,10 +135,8 @@ impl Journal {
     }
 
     /// Says that the file beside it is whole.
-    pub(crate) fn close(&mut self, bytes: u64, root: Option<Root>) -> Result<(), Error> {
-        self.append(&Line::Closed {
-            closed: Closed { bytes, root },
-        })
+    pub(crate) fn close(&mut self, closed: Closed) -> Result<(), Error> {
+        self.append(&Line::Closed { closed })
     }
 
     /// Says that the store has confirmed all.
@@ -179,7 +180,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Read>, Error> {
     };
     let wrong = |why: String| Error::Journal {
         path: path.to_owned(),
-        why: format!("{why}; if it is of no use, remove it, and the delivery begins anew"),
+        why: format!(
+            "{why}; beside a whole bundle it can be removed, and the delivery begins anew; beside a rest it alone \
+             says what the store has"
+        ),
     };
     if text.len() as u64 > MAX_BYTES {
         return Err(wrong(format!(
@@ -232,7 +236,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Option<Read>, String> {
                 read.sent.push(piece);
             }
             (Line::Closed { closed }, Some(read)) => {
-                read.closed = Some((closed.bytes, closed.root));
+                read.closed = Some(closed);
             }
             (Line::Confirmed { confirmed }, Some(read)) => read.confirmed = Some(confirmed),
             _ => return Err(format!("line {number} stands where it can't")),
@@ -279,7 +283,12 @@ mod tests {
         let mut journal = Journal::create(&path, &head, &[piece(0)], None).expect("written");
         journal.add(&piece(1)).expect("written");
         let two = fs::read(&path).expect("there");
-        journal.close(10, None).expect("written");
+        let closed = Closed {
+            bytes: 10,
+            root: None,
+            sha256: Some("00".into()),
+        };
+        journal.close(closed.clone()).expect("written");
         let all = fs::read(&path).expect("there");
         for cut in 0..=all.len() {
             fs::write(&path, &all[..cut]).expect("written");
@@ -294,9 +303,9 @@ mod tests {
             }
         }
         // Begun again, it is closed from the beginning.
-        drop(Journal::create(&path, &head, &[piece(0)], Some((10, None))).expect("written"));
+        drop(Journal::create(&path, &head, &[piece(0)], Some(closed.clone())).expect("written"));
         let again = read(&path).expect("a journal").expect("it has lines");
-        assert_eq!((again.sent.len(), again.closed), (1, Some((10, None))));
+        assert_eq!((again.sent.len(), again.closed), (1, Some(closed)));
         let vast = Head {
             first_piece_bytes: 1 << 40,
             ..head.clone()

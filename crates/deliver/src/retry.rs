@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn an_attempt_that_took_longer_than_patience_lasts_is_made_again() {
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let retry = quick(Duration::from_millis(20), &heard);
+        let retry = quick(Duration::from_millis(500), &heard);
         let mut tries = 0;
         let done = retry.insist("s3://b/k", || {
             tries += 1;

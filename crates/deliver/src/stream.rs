@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Error, PieceSizes, Receipt, Retry, Root, Store,
     file::journal_of,
-    journal::{Head, Journal},
+    journal::{Closed, Head, Journal},
     receipt::FORMAT,
     transfer::{Transfer, hex},
 };
@@ -94,6 +94,7 @@ impl Delivery {
             drop(made);
             fs::remove_file(path).map_err(Error::local("removing", path))?;
         }
+        let sizes = sizes.within(store.most_pieces());
         let mut transfer = Transfer::new(store, retry.clone());
         transfer.retry.patience = retry.patience.min(FIRST_PATIENCE);
         let began = transfer.begin();
@@ -201,6 +202,7 @@ struct RestFile {
     file: File,
     journal: Journal,
     rest: Rest,
+    hash: Sha256,
 }
 
 impl Sending {
@@ -256,6 +258,7 @@ impl Sending {
                 bytes: 0,
                 why,
             },
+            hash: Sha256::new(),
         });
         Ok(())
     }
@@ -291,6 +294,7 @@ impl Sent {
 impl RestFile {
     fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
         self.rest.bytes += piece.len() as u64;
+        self.hash.update(piece);
         let writing = Error::local("writing the rest of the bundle", &self.rest.path);
         self.file.write_all(piece).map_err(writing)
     }
@@ -299,7 +303,11 @@ impl RestFile {
         let writing = Error::local("writing the rest of the bundle", &self.rest.path);
         self.file.sync_all().map_err(writing)?;
         let Rest { from, bytes, .. } = self.rest;
-        self.journal.close(from + bytes, root)?;
+        self.journal.close(Closed {
+            bytes: from + bytes,
+            root,
+            sha256: Some(hex(&self.hash.finalize())),
+        })?;
         Ok(Ended::Kept(self.rest))
     }
 }

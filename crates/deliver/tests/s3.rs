@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    fs,
     io::{self, Write as _},
     time::{Duration, Instant},
 };
@@ -83,6 +84,17 @@ fn what_a_store_that_goes_away_lacks_is_kept() {
         let store = s3(&server, server.address(), &key, false);
         let refused = Delivery::begin(store, stream(60, Some(&rest))).expect_err("it exists");
         assert!(refused.to_string().contains("exists already"), "{refused}");
+
+        // Not where it is not what was written: the root is not its.
+        let sound = fs::read(&rest).expect("there");
+        let mut altered = sound.clone();
+        let middle = altered.len() / 2;
+        altered[middle] ^= 1;
+        fs::write(&rest, &altered).expect("written");
+        let store = s3(&server, server.address(), &key, false);
+        let refused = file(&rest, store, moved(5_000)).expect_err("it was altered");
+        assert!(refused.to_string().contains("altered"), "{refused}");
+        fs::write(&rest, &sound).expect("written");
 
         // Not at another place, unless it is said to be the same.
         let store = s3(&server, server.address(), &key, false);

@@ -71,7 +71,16 @@ impl SshServer {
     /// The same, for a server that is not a usual one. Only who may mount has one that takes passwords.
     pub fn start_with(folder: &Path, options: SshOptions) -> Option<Self> {
         let has = |tool| has_tool(tool, "delivery to an SFTP server");
-        if !has("sshd") || !has("ssh-keygen") || (options.odd.is_some() && !has("python3")) {
+        let needed = [
+            (true, "sshd"),
+            (true, "ssh-keygen"),
+            (options.odd.is_some(), "python3"),
+            (options.takes_password, "openssl"),
+        ];
+        if needed
+            .iter()
+            .any(|(is_needed, tool)| *is_needed && !has(tool))
+        {
             return None;
         }
         fs::create_dir_all(folder).expect("made");

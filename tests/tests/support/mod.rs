@@ -7,9 +7,11 @@ pub(crate) mod forged;
 use std::{
     env,
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Output},
+    thread,
+    time::Duration,
 };
 
 use scelle_testkit::ReaderKey;
@@ -97,6 +99,18 @@ impl Ran {
     }
 }
 
+/// A program that was just written may be open still in a child that another test is about to start.
+fn output(command: &mut Command) -> Output {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            output => return output.expect("it starts"),
+        }
+    }
+}
+
 /// Runs a command with arguments.
 pub(crate) fn run<A: AsRef<OsStr>>(
     mut command: Command,
@@ -106,7 +120,7 @@ pub(crate) fn run<A: AsRef<OsStr>>(
         status,
         stdout,
         stderr,
-    } = command.args(arguments).output().expect("it starts");
+    } = output(command.args(arguments));
     Ran {
         status: status.code().unwrap_or(-1),
         out: stdout,

@@ -269,16 +269,19 @@ impl<'a> Away<'a> {
         rest: &Rest,
         terminal: &Terminal,
     ) -> Result<Exit> {
-        if terminal.json {
+        let shown = if terminal.json {
             let mut told = object(collected, tlp);
             told["delivered_bytes"] = json!(rest.from);
-            told["rest"] = json!(rest.path);
+            told["rest"] = json!(rest.path.to_string_lossy());
             told["rest_bytes"] = json!(rest.bytes);
-            terminal.object(&told)?;
+            terminal.object(&told)
         } else {
-            for line in describe(collected, tlp, terminal) {
-                terminal.line(line)?;
-            }
+            let mut lines = describe(collected, tlp, terminal).into_iter();
+            lines.try_for_each(|line| terminal.line(line))
+        };
+        // Nobody may read that; what is to be done is said all the same.
+        if let Err(error) = shown {
+            terminal.warn(format!("writing the result: {error}"));
         }
         let path = rest.path.display();
         let next = match self.planned {
@@ -293,13 +296,18 @@ impl<'a> Away<'a> {
                 self.address
             ),
         };
-        terminal.warn(format!(
-            "not delivered: {}. The store has the first {} of the bundle, which are of no use alone, \
-             nor is the rest, {} in {path}. {next}",
-            rest.why,
-            show_size(rest.from),
-            show_size(rest.bytes),
-        ));
+        let state = match rest.from {
+            0 => format!(
+                "The store has nothing of the bundle; all of it, {}, is in {path}",
+                show_size(rest.bytes)
+            ),
+            from => format!(
+                "The store has the first {} of the bundle, which are of no use alone, nor is the rest, {} in {path}",
+                show_size(from),
+                show_size(rest.bytes)
+            ),
+        };
+        terminal.warn(format!("not delivered: {}. {state}. {next}", rest.why));
         Ok(Exit::NOT_DONE)
     }
 }
@@ -315,7 +323,7 @@ fn tell_delivered(
     if terminal.json {
         let mut told = object(collected, tlp);
         told["receipt"] = json!(receipt);
-        told["receipt_file"] = json!(kept);
+        told["receipt_file"] = json!(kept.map(Path::to_string_lossy));
         terminal.object(&told)?;
     } else {
         for line in describe(collected, tlp, terminal) {

@@ -92,6 +92,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             path.display()
         ));
     }
+    if let Some(error) = &delivered.left {
+        terminal.warn(format!("{error}; remove it by hand: there is a receipt"));
+    }
     let exit = Exit::with_losses(delivered.unkept.is_some());
     if delivered.sent_again {
         terminal.warn("the store had forgotten what it had: all of it was sent again");
@@ -106,7 +109,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         terminal.object(&json!({
             "tlp": receipt.root.as_ref().and_then(|root| root.tlp.as_deref()),
             "receipt": receipt,
-            "receipt_file": delivered.unkept.is_none().then_some(&receipt_path),
+            "receipt_file": delivered.unkept.is_none().then(|| receipt_path.to_string_lossy()),
         }))?;
         return Ok(exit);
     }

@@ -89,9 +89,6 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
     if let Some(source) = spared {
         tell_left_out(source, &outputs, terminal);
     }
-    if args.dry_run {
-        return Ok(Exit::COMPLETE);
-    }
     for output in &outputs {
         refuse_existing(output, false)?;
         if let Some(source) = spared {
@@ -101,6 +98,9 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
             };
             refuse_on_source(source, output, or)?;
         }
+    }
+    if args.dry_run {
+        return Ok(Exit::COMPLETE);
     }
     let options = OpenOptions {
         left_out: spared.map_or_else(Vec::new, |_| outputs),

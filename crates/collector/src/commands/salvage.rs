@@ -59,7 +59,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     let exit = Exit::with_losses(!saved.is_complete || saved.altered.is_some());
     if terminal.json {
         terminal.object(&json!({
-            "bundle": args.out,
+            "bundle": args.out.to_string_lossy(),
             "root": saved.sealed.root,
             "payload": saved.sealed.payload,
             "tlp": saved.sealed.tlp,

@@ -45,7 +45,8 @@ impl Default for Pace {
 pub(super) struct Paced<'a> {
     body: &'a [u8],
     pace: Pace,
-    since: Instant,
+    /// Since the first of it was asked for: until then the line was made.
+    since: Option<Instant>,
     bytes: u64,
 }
 
@@ -54,7 +55,7 @@ impl<'a> Paced<'a> {
         Self {
             body,
             pace,
-            since: Instant::now(),
+            since: None,
             bytes: 0,
         }
     }
@@ -63,7 +64,7 @@ impl<'a> Paced<'a> {
 impl Read for Paced<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Pace { window, least } = self.pace;
-        let took = self.since.elapsed();
+        let took = self.since.get_or_insert_with(Instant::now).elapsed();
         if took >= window {
             if self.bytes < least {
                 return Err(io::Error::new(
@@ -75,7 +76,7 @@ impl Read for Paced<'_> {
                     ),
                 ));
             }
-            (self.since, self.bytes) = (Instant::now(), 0);
+            (self.since, self.bytes) = (Some(Instant::now()), 0);
         }
         let count = self.body.read(into)?;
         self.bytes += count as u64;

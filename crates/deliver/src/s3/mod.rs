@@ -210,7 +210,7 @@ impl S3 {
             store: self.name(),
             why: format!(
                 "it was asked to make the object of its parts and did not say that it had ({before}), and now it \
-                 does not know the upload ({error}): the object may be there, but it did not confirm it, and what \
+                 refuses, or does not know the upload ({error}): the object may be there, but it did not confirm it, and what \
                  these credentials can see does not prove it"
             ),
         }
@@ -436,7 +436,7 @@ mod tests {
             ..S3Options::default()
         };
         let pace = Pace {
-            window: Duration::from_millis(500),
+            window: Duration::from_secs(2),
             least: 1 << 20,
         };
         let address = "s3://vault/a".parse().expect("an address");

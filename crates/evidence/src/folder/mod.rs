@@ -2,12 +2,13 @@
 //!
 //! Names are the system's own: raw bytes on Unix, WTF-8 made of UTF-16 on Windows. Links are
 //! recorded and never followed, so the tree has no loops but those that mounts make, which end at
-//! [`MAX_DEPTH`]. Nor are file systems that the kernel makes up (`proc`, `sysfs` and the like). What can't be listed or looked at is a
-//! loss of its own, and so is a file system that is mounted in the folder and left out.
+//! [`MAX_DEPTH`]. Nor are file systems that the kernel makes up (`proc`, `sysfs` and the like), and those of other machines. What can't be listed or looked at is a
+//! loss of its own, and so is a file system that is mounted in the folder and left out, or is another machine's.
 
 mod system;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -33,6 +34,8 @@ pub struct FolderVolume {
     root: PathBuf,
     /// The numbers of file systems that are not walked where they are mounted in the folder.
     left_out: Vec<u64>,
+    /// Where file systems of other machines are mounted.
+    far: BTreeSet<PathBuf>,
 }
 
 impl FolderVolume {
@@ -42,6 +45,7 @@ impl FolderVolume {
     /// Where it can't be found.
     pub fn new(path: &Path, left_out: &[PathBuf]) -> io::Result<Self> {
         Ok(Self {
+            far: system::far_places(),
             left_out: left_out.iter().filter_map(|path| device_of(path)).collect(),
             info: VolumeInfo {
                 id: "folder".into(),
@@ -81,6 +85,7 @@ impl Volume for FolderVolume {
         let root = EvidencePath::from_bytes(b"");
         let mut walk = Walk {
             left_out: &self.left_out,
+            far: &self.far,
             visit,
         };
         // Both ways to end are ends.
@@ -112,6 +117,7 @@ fn device_of(path: &Path) -> Option<u64> {
 
 struct Walk<'a> {
     left_out: &'a [u64],
+    far: &'a BTreeSet<PathBuf>,
     visit: &'a mut dyn FnMut(Result<Entry, EvidenceLoss>) -> ControlFlow<()>,
 }
 
@@ -124,6 +130,12 @@ impl Walk<'_> {
         depth: usize,
         above: Option<u64>,
     ) -> ControlFlow<()> {
+        // Not even looked at: where its server is gone, a look never ends.
+        if depth > 0 && self.far.contains(at) {
+            let why = "a file system of another machine is mounted here, or would be, and is left out: \
+                       name it as a source to have it";
+            return self.lose(path, io::Error::other(why));
+        }
         let (entry, device) = match look(at, path) {
             Ok(entry) => entry,
             Err(error) => return self.lose(path, error),
@@ -135,7 +147,8 @@ impl Walk<'_> {
         }
         if depth > 0 && device != above {
             if device.is_some_and(|device| self.left_out.contains(&device)) {
-                let why = "the file system that is mounted here takes the output, and is left out";
+                let why = "the file system that is mounted here takes the output, and is left out, with all that is \
+                           mounted in it";
                 return self.lose(path, io::Error::other(why));
             }
             if system::is_made_up(at) {

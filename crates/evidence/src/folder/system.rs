@@ -1,8 +1,10 @@
 //! What the systems that we run on say of a file, each in its own way.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs::Metadata,
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -63,6 +65,77 @@ pub(super) fn is_made_up(folder: &std::path::Path) -> bool {
         0x6759_6969, // rpc_pipefs
     ];
     rustix::fs::statfs(folder).is_ok_and(|said| KINDS.contains(&(said.f_type as u32)))
+}
+
+/// Where file systems of other machines are mounted, or would be as soon as somebody looks. The kernel's list tells it
+/// without a look.
+#[cfg(target_os = "linux")]
+pub(super) fn far_places() -> BTreeSet<PathBuf> {
+    let list = std::fs::read("/proc/self/mountinfo");
+    list.map_or_else(|_| BTreeSet::new(), |list| far_of(&list))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn far_places() -> BTreeSet<PathBuf> {
+    BTreeSet::new()
+}
+
+/// As [`far_places`], of such a list (proc_pid_mountinfo(5)).
+#[cfg(target_os = "linux")]
+fn far_of(list: &[u8]) -> BTreeSet<PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+    const KINDS: [&[u8]; 13] = [
+        b"9p",
+        b"afs",
+        b"autofs",
+        b"ceph",
+        b"cifs",
+        b"smb3",
+        b"nfs",
+        b"nfs4",
+        b"lustre",
+        b"fuse.sshfs",
+        b"fuse.glusterfs",
+        b"fuse.s3fs",
+        b"fuse.rclone",
+    ];
+    let mut found = BTreeSet::new();
+    for line in list.split(|byte| *byte == b'\n') {
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let end = words.iter().position(|word| *word == b"-");
+        let (Some(at), Some(kind)) = (words.get(4), end.and_then(|end| words.get(end + 1))) else {
+            continue;
+        };
+        let at = PathBuf::from(OsString::from_vec(unescaped(at)));
+        // Of what is mounted at one place, the last covers the others.
+        if KINDS.contains(kind) {
+            found.insert(at);
+        } else {
+            found.remove(&at);
+        }
+    }
+    found
+}
+
+/// A blank and the like stand there as `\ooo`, in octal.
+#[cfg(target_os = "linux")]
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    while let Some((byte, rest)) = text.split_first() {
+        let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code.filter(|_| *byte == b'\\') {
+            Some(code) => {
+                out.push(code);
+                text = &rest[3..];
+            }
+            None => {
+                out.push(*byte);
+                text = rest;
+            }
+        }
+    }
+    out
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -214,6 +287,19 @@ mod tests {
     use scelle_event::EvidencePath;
 
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn other_machines_are_known_by_the_kernels_list() {
+        let list = b"21 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+            40 21 0:50 / /mnt/a\\040b rw shared:2 master:1 - nfs4 nas:/a rw\n\
+            41 21 0:51 / /boot rw - autofs systemd-1 rw\n\
+            42 41 8:2 / /boot rw - vfat /dev/sda2 rw\n\
+            43 21 0:52 / /net rw - autofs auto.net rw\n\
+            cut";
+        let found: Vec<PathBuf> = far_of(list).into_iter().collect();
+        assert_eq!(found, ["/mnt/a b", "/net"].map(PathBuf::from));
+    }
 
     #[test]
     fn utf16_comes_back() {

@@ -79,7 +79,7 @@ pub(crate) struct Args {
     /// The released collector [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     collector: Option<PathBuf>,
-    /// What it collects from [default: / on Linux, \\.\C: on Windows]
+    /// What it collects from [default: / on Linux, C:\ on Windows]
     #[arg(long, value_name = "PATH")]
     source: Option<String>,
     /// Another label than the team's, or than the profile's where that is stricter
@@ -182,10 +182,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         team_blake3: team.blake3.clone(),
         case: args.case.clone(),
         tlp: tlp.name().to_owned(),
-        source: args
-            .source
-            .clone()
-            .unwrap_or_else(|| args.machine.source().to_owned()),
+        source: args.source()?,
         profile,
         limits,
         timestamp: timestamp.map(|one| one.address().to_owned()),
@@ -222,7 +219,7 @@ fn tell(forged: &scelle::Forged, out: &Path, terminal: &Terminal) -> Result<()> 
     let readers: Vec<&str> = readers.collect();
     if terminal.json {
         terminal.object(&json!({
-            "collector": out,
+            "collector": out.to_string_lossy(),
             "case": plan.case,
             "tlp": plan.tlp,
             "recipients": readers,
@@ -273,6 +270,24 @@ impl Args {
         path.exists().then_some(path)
     }
 
+    /// What it collects from.
+    fn source(&self) -> Result<String> {
+        let source = self
+            .source
+            .clone()
+            .unwrap_or_else(|| self.machine.source().to_owned());
+        let is_device = [r"\\.\", r"\\?\Volume{", r"\\?\GLOBALROOT\"]
+            .iter()
+            .any(|begin| source.starts_with(begin));
+        if self.machine == Machine::Windows && is_device {
+            bail!(
+                "--source {source}: this version reads no volume of a running Windows: name a folder, such as C:\\ (what \
+                 Windows keeps locked is a loss then)"
+            );
+        }
+        Ok(source)
+    }
+
     /// The released collector.
     fn collector(&self) -> Result<PathBuf> {
         if let Some(path) = &self.collector {
@@ -303,7 +318,7 @@ impl Machine {
 
     fn source(self) -> &'static str {
         match self {
-            Self::Windows => r"\\.\C:",
+            Self::Windows => r"C:\",
             Self::Linux => "/",
         }
     }

@@ -14,7 +14,7 @@ use scelle::{
     formats::ReadAt,
     timeline::{Metadata, Source, TypedTables},
 };
-use scelle_collector::{Exit, Inputs, StateArgs, Terminal, output::PartialFile};
+use scelle_collector::{Exit, Inputs, StateArgs, Terminal, output::PartialFile, terminal::say};
 
 use super::{
     artefacts::find,
@@ -126,7 +126,7 @@ fn label(args: &Args, terminal: &Terminal) -> Result<Label> {
         return args.label.carry_aloud(&inputs, terminal);
     }
     let label = args.label.carry(&inputs)?;
-    eprintln!("{}", serde_json::json!({ "tlp": label.tlp.name() }));
+    say(serde_json::json!({ "tlp": label.tlp.name() }));
     Ok(label)
 }
 
