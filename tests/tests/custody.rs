@@ -123,7 +123,8 @@ fn who_had_a_bundle_is_kept_and_checked() {
     assert_eq!(whole["lines"], 4);
     assert_eq!(whole["tlp"], "TLP:AMBER");
     // Nobody vouches for a key that is not named.
-    run_scelle(["custody", "verify", &case.bundle]).ended(3);
+    let told = run_scelle(["custody", "verify", &case.bundle, "--quiet"]).ended(3);
+    assert!(told.err.contains("label: TLP:AMBER"), "{}", told.err);
 
     let lines = fs::read_to_string(case.file()).expect("a file");
     let lines: Vec<&str> = lines.split_inclusive('\n').collect();

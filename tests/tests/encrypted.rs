@@ -462,6 +462,28 @@ fn triage_encrypts_its_bundle_and_its_timeline() {
     assert_eq!(rows.lines().count() as u64, count);
 }
 
+/// Whoever pipes it on has all of it, and the root beside it.
+#[test]
+fn ciphertext_goes_to_standard_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(reader) = Reader::make(folder.path()) else {
+        return;
+    };
+    let source = folder.path().join("source");
+    support::windows_folder(&source);
+    let mut command = scelle();
+    collect(&mut command, &source, Path::new("-"), &[]);
+    command.args(reader.recipient()).args(["--json", "--quiet"]);
+    let piped = ran(command).ended(0);
+    let told: serde_json::Value = serde_json::from_str(piped.err.trim()).expect("a line of JSON");
+    let root = told["root"].as_str().expect("a root");
+    let bundle = folder.path().join("piped.scelle.zip.pgp");
+    fs::write(&bundle, &piped.out).expect("written");
+    let key = text(&reader.secret);
+    let verified = run_scelle(["verify", &text(&bundle), "--key", &key, "--root", root]);
+    verified.ended(0);
+}
+
 /// Before anything of the evidence is read: the source here does not even exist.
 #[test]
 fn certificates_are_refused_before_evidence_is_read() {

@@ -196,3 +196,56 @@ fn an_incomplete_record_is_rendered_with_a_warning() {
         assert!(rendered.text().contains("2026-0042"), "{}", rendered.text());
     }
 }
+
+/// A slip of the pen is said in the writer's language, with its place and what to do.
+#[test]
+fn a_record_that_can_not_be_read_says_where_and_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("incident.toml");
+    let whole = fs::read_to_string(example()).expect("in the repository");
+    for (from, to, word) in [
+        ("severity = \"high\"", "severity = \"high", "= \"v"),
+        ("severity = \"high\"", "gravite = \"high\"", "gravite"),
+        (
+            "severity = \"high\"",
+            "description = \"x\"",
+            "TOML: duplicate key",
+        ),
+        ("format = 1", "format = \"one\"", "TOML: invalid type"),
+    ] {
+        let record = whole.replace(from, to);
+        let line = record.lines().position(|line| line == to);
+        let line = line.expect("it stands there") + 1;
+        fs::write(&path, &record).expect("room");
+        for (language, at) in [
+            ("fr", format!("ligne {line}")),
+            ("en", format!("line {line}")),
+        ] {
+            let record = text(&path);
+            let told = run_scelle(["incident", "check", &record, "--lang", language]).ended(2);
+            for part in [word, &at, &record] {
+                assert!(told.err.contains(part), "{part}: {}", told.err);
+            }
+        }
+    }
+}
+
+/// Whoever made a record may not steer the terminal of whoever reads it.
+#[test]
+fn what_is_quoted_of_a_record_steers_no_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("incident.toml");
+    let whole = fs::read_to_string(example()).expect("in the repository");
+    let odd = whole.replace("\"in-progress\"", "\"\\u001B[2J\"");
+    assert_ne!(odd, whole);
+    fs::write(&path, odd).expect("room");
+    let shown = run_scelle(["incident", "check", &text(&path)])
+        .ended(1)
+        .text();
+    assert!(
+        shown.contains("\\u{1b}[2J") && !shown.contains('\u{1b}'),
+        "{shown:?}"
+    );
+    let rendered = run_scelle(["incident", "render", &text(&path)]).ended(1);
+    assert!(!rendered.err.contains('\u{1b}'), "{:?}", rendered.err);
+}

@@ -100,6 +100,12 @@ fn timelines_of_one_name_in_several_forms_lie_beside_each_other() {
     assert_eq!(beside(&at("case.csv"))["tlp"], "TLP:RED");
 
     // What is refused of a body file here is told when its sources are read.
+    for (format, name) in [("jsonl", "both.jsonl"), ("bodyfile", "both.body")] {
+        timeline(&[&amber], &at(name), &["--format", format]).ended(0);
+    }
+    for name in ["both.warnings.jsonl", "both.body.warnings.jsonl"] {
+        assert!(at(name).exists(), "{name}");
+    }
     let body = ["--format", "bodyfile", "--from", "2024-01-01"];
     let refused = timeline(&[&amber], &at("case.body"), &body).ended(2);
     assert!(refused.err.contains("a body file has"), "{}", refused.err);
@@ -266,6 +272,9 @@ fn an_export_is_written_down_with_its_label_and_binds_what_is_made_of_it() {
     assert_eq!(guessed.json()["tlp"], "TLP:RED");
     let refused = timeline(&[&bag], &out, &["--force", "--tlp", "green"]).ended(2);
     assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
+    // The folder that it was exported to is no freer than the bag in it.
+    let refused = timeline(&[Path::new(&to)], &out, &["--force", "--tlp", "green"]).ended(2);
+    assert!(refused.err.contains("TLP:AMBER"), "{}", refused.err);
     let record = bag.join("data/folder/$Recycle.Bin/S-1-5-21-1/$IABCDEF.txt");
     let parse = |tlp: &str| {
         let out = text(&folder.path().join("bin.jsonl"));
@@ -411,6 +420,14 @@ fn a_record_whose_label_cannot_be_read_counts_as_the_strictest() {
     let record = at("record.toml");
     let example = fs::read_to_string(example).expect("there");
     fs::write(&record, example.replace("TLP:AMBER+STRICT", "ROUGE")).expect("written");
+    // Whoever only checks it is told the label that binds, as text and as JSON.
+    let check = |record: &str, more: &[&str]| {
+        run_scelle([&["incident", "check", record][..], more].concat())
+    };
+    let told = check(&record, &["--json"]).ended(1).json();
+    assert_eq!(told["tlp"], "TLP:RED");
+    let told = check(&record, &["--quiet"]).ended(1);
+    assert!(told.err.contains("label: TLP:RED"), "{}", told.err);
     let render = |record: &str, more: &[&str]| {
         run_scelle([&["incident", "render", record][..], more].concat())
     };
@@ -443,4 +460,8 @@ fn a_record_whose_label_cannot_be_read_counts_as_the_strictest() {
     let refused = render(&sealed, &["--tlp", "green"]).ended(2);
     assert!(refused.err.contains("the bag that"), "{}", refused.err);
     assert!(render(&sealed, &[]).ended(0).text().contains("TLP:RED"));
+    assert_eq!(
+        check(&sealed, &["--json"]).ended(0).json()["tlp"],
+        "TLP:RED"
+    );
 }

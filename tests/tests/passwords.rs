@@ -122,6 +122,13 @@ fn without_a_password_or_with_a_wrong_one_it_says_what_to_do() {
         "{}",
         refused.err
     );
+    // An empty variable is none, and protects nothing.
+    let refused = scene.ls(Some(""), &[]).ended(2);
+    assert!(refused.err.contains("no terminal"), "{}", refused.err);
+    let mut command = scelle();
+    command.env(VARIABLE, "");
+    let made = run(command, ["key", "new", &scene.at("own"), "--user", "own"]).ended(0);
+    assert!(made.err.contains("has no password"), "{}", made.err);
     let absent = scene.at("absent");
     let refused = scene.ls(None, &["--key-password-file", &absent]).ended(2);
     assert!(

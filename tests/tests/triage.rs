@@ -224,10 +224,21 @@ fn standard_output_takes_a_bundle() {
     windows_folder(&source);
     let ran = run(
         collector(),
-        ["--source", &text(&source), "--out", "-", "--tlp", "green"],
+        [
+            "--source",
+            &text(&source),
+            "--out",
+            "-",
+            "--tlp",
+            "green",
+            "--quiet",
+        ],
     )
     .ended(0);
-    assert!(ran.err.contains("Root"), "{}", ran.err);
+    // What it is about is on standard output, so this is beside it, `--quiet` or not.
+    for told in ["Root", "TLP:GREEN"] {
+        assert!(ran.err.contains(told), "{}", ran.err);
+    }
     let bundle = folder.path().join("piped.scelle.zip");
     fs::write(&bundle, &ran.out).expect("written");
     run_scelle(["verify", &text(&bundle)]).ended(3);

@@ -20,6 +20,7 @@ use crate::{
     output::{refuse_existing, refuse_on_source, tell_left_out},
     password,
     small::read_small,
+    terminal::plain,
 };
 
 /// What is collected, and how it is sealed; `triage` has the same options.
@@ -187,7 +188,7 @@ impl Choices {
                 "{}: {}: {}",
                 path.display(),
                 gap.element,
-                gap.message(Language::English)
+                plain(&gap.message(Language::English))
             ));
         }
         StateArgs::stated(tlp).carry(&Inputs::incident(path, &incident))?;

@@ -28,10 +28,13 @@ pub(crate) fn tell(
         terminal.object(&object(collected, tlp))?;
         return Ok(());
     }
-    let lines = describe(collected, tlp, terminal);
+    let lines = match terminal.json {
+        true => vec![object(collected, tlp).to_string()],
+        false => describe(collected, tlp, terminal),
+    };
     for line in lines {
         if to_stdout {
-            terminal.note(line);
+            terminal.beside(line);
         } else {
             terminal.line(line)?;
         }
@@ -52,7 +55,7 @@ pub(crate) fn warn_of_less(collected: &Collected, terminal: &Terminal) {
 /// The result as JSON; the keys are stable.
 pub fn object(collected: &Collected, tlp: Tlp) -> serde_json::Value {
     json!({
-        "bundle": collected.path,
+        "bundle": collected.path.as_deref().map(Path::to_string_lossy),
         "root": collected.root,
         "root_sha256": collected.root_sha256,
         "payload": collected.payload,

@@ -200,6 +200,15 @@ impl StateArgs {
             (Some(stated), _) => stated,
             (None, _) => inputs.carried(),
         };
+        if let (Some(stated), Some(limit)) = (self.tlp, self.limit.at_most)
+            && stated > limit
+            && inputs
+                .strictest
+                .as_ref()
+                .is_none_or(|(tlp, _)| *tlp <= limit)
+        {
+            bail!("--tlp {stated} is stricter than what --at-most allows, {limit}");
+        }
         let label = Label::from(label);
         self.limit.check(&label, inputs)?;
         Ok(label)

@@ -28,8 +28,8 @@ pub fn of_key(key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>> {
             text.trim_end_matches(['\r', '\n']).to_owned(),
         ));
     }
-    if let Ok(password) = env::var(VARIABLE) {
-        return Ok(password.into());
+    if let Some(password) = of_environment()? {
+        return Ok(password);
     }
     ask(&format!("Password of the key {}: ", key.display()))?.with_context(|| {
         format!(
@@ -40,6 +40,18 @@ pub fn of_key(key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>> {
     })
 }
 
+/// The password in the environment; an empty one is none.
+///
+/// # Errors
+/// Where it is no Unicode text.
+pub fn of_environment() -> Result<Option<Zeroizing<String>>> {
+    match env::var(VARIABLE) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty()).map(Into::into)),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => bail!("the password in {VARIABLE} is no Unicode text"),
+    }
+}
+
 /// A password for a key that is to be made, typed twice.
 ///
 /// # Errors
@@ -47,7 +59,9 @@ pub fn of_key(key: &Path, file: Option<&Path>) -> Result<Zeroizing<String>> {
 pub fn for_new_key(key: &Path) -> Result<Zeroizing<String>> {
     let asked = ask(&format!("Password for the new key {}: ", key.display()))?;
     let Some(password) = asked else {
-        bail!("there is no terminal to ask for a password: give it in {VARIABLE}");
+        bail!(
+            "there is no terminal to ask for a password: leave --ask-password out, and give it in {VARIABLE}"
+        );
     };
     ensure!(
         !password.is_empty(),

@@ -74,6 +74,9 @@ impl Incident {
         if self.indicators.is_empty() && !is_said(self.no_indicators.as_deref()) {
             gaps.add("indicators", Phrase::AskIndicators, None);
         }
+        if !self.indicators.is_empty() && is_said(self.no_indicators.as_deref()) {
+            gaps.add("no_indicators", Phrase::BothIndicators, None);
+        }
         for (index, indicator) in self.indicators.iter().enumerate() {
             gaps.indicator(index + 1, indicator);
         }

@@ -335,12 +335,8 @@ impl Writer<'_> {
             heads(&[Phrase::Kind, Phrase::Value, Phrase::Seen, Phrase::Note]),
             indicators.iter().flat_map(|one| self.others(one)).collect(),
         ));
-        if indicators.is_empty() {
-            blocks.extend(self.facts(vec![(
-                Phrase::NoIndicators,
-                owned(&self.incident.no_indicators),
-            )]));
-        }
+        let none = (Phrase::NoIndicators, owned(&self.incident.no_indicators));
+        blocks.extend(self.facts(vec![none]));
         self.section(Phrase::IndicatorsHeading, blocks)
     }
 

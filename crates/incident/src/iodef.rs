@@ -21,7 +21,7 @@ use scelle_event::Tlp;
 use crate::{
     Contact, ContactRole, Incident, Indicator, Language, LoweredLabel, RenderError, Time, Written,
     document::said,
-    protocol::{ip_protocol, is_service},
+    protocol::{ip_protocol, is_service, registered},
 };
 
 const NAMESPACE: &str = "urn:ietf:params:xml:ns:iodef-2.0";
@@ -96,13 +96,14 @@ pub fn write(
             .with("name", name)
             .text(text)
     };
+    let no_indicators = said(&incident.no_indicators).filter(|_| incident.indicators.is_empty());
     whole.push(data("tlp", label.name()));
     if let Some(LoweredLabel { from, reason }) = &incident.tlp_lowered {
         whole.push(data("tlp-lowered", &format!("from {from}: {reason}")));
     }
     whole
         .children
-        .extend(said(&incident.no_indicators).map(|why| data("no-indicators", why)));
+        .extend(no_indicators.map(|why| data("no-indicators", why)));
     let mut document = Element::new("IODEF-Document")
         .with("version", "2.00")
         .with("xml:lang", language.code())
@@ -243,6 +244,11 @@ fn flow(indicator: &Indicator) -> Result<Element, RenderError> {
         ));
         flow.push(system);
     }
+    if flow.children.is_empty() {
+        return Err(RenderError::Lacks(
+            "the source or destination of a connection".to_owned(),
+        ));
+    }
     event.push(flow);
     Ok(event)
 }
@@ -258,8 +264,11 @@ fn service(protocol: Option<&str>, port: Option<u16>, offers: bool) -> Option<El
         service = service.with("ip-protocol", number.to_string());
     }
     if let Some(name) = protocol.filter(|name| offers && is_service(name)) {
-        let name = Element::new("IANAService").text(name.to_ascii_lowercase());
-        service.push(Element::new("ServiceName").holding(name));
+        let name = name.trim().to_ascii_lowercase();
+        let iana = registered(&name).map(|name| Element::new("IANAService").text(name));
+        let mut element = Element::new("ServiceName");
+        element.children.extend(iana);
+        service.push(element.holding(Element::new("Description").text(name)));
     }
     service
         .children

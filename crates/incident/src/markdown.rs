@@ -1,6 +1,6 @@
 //! Markdown (CommonMark with tables).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, iter};
 
 use crate::{Block, Document, Language};
 
@@ -67,18 +67,19 @@ fn row(out: &mut String, cells: &[String]) {
 
 /// The paragraphs of a text, as their lines.
 pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    text.split("\n\n")
-        .map(|one| {
-            one.lines()
-                .map(str::trim_end)
-                .filter(|line| !line.is_empty())
-                .collect()
-        })
-        .filter(|lines: &Vec<&str>| !lines.is_empty())
+    let mut lines = text.lines().map(str::trim_end).peekable();
+    iter::from_fn(move || {
+        while lines.next_if(|line| line.is_empty()).is_some() {}
+        let paragraph: Vec<&str> =
+            iter::from_fn(|| lines.next_if(|line| !line.is_empty())).collect();
+        (!paragraph.is_empty()).then_some(paragraph)
+    })
 }
 
 /// Takes their meaning from the characters that Markdown and the HTML in it know.
 fn escape(text: &str) -> String {
+    // Four blanks would be code, and fewer hide what a line begins with.
+    let text = text.trim_start();
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     // What a list could begin with: nothing so far, or digits alone.
@@ -102,7 +103,7 @@ fn escape(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            '\n' | '\r' => out.push(' '),
+            '\n' | '\r' | '\t' => out.push(' '),
             c if c.is_control() => out.push('\u{FFFD}'),
             c => out.push(c),
         }
@@ -118,16 +119,27 @@ fn push(out: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, paragraphs};
 
     #[test]
     fn nothing_is_taken_for_markup() {
         assert_eq!(escape("<b>|*x*_`"), "&lt;b&gt;\\|\\*x\\*\\_\\`");
         assert_eq!(escape("# no heading"), "\\# no heading");
+        assert_eq!(escape("  ## no heading"), "\\## no heading");
         assert_eq!(escape("- no item"), "\\- no item");
+        assert_eq!(escape("\t- no item"), "\\- no item");
+        assert_eq!(escape("a\tb"), "a b");
         assert_eq!(escape("1. no list"), "1\\. no list");
         assert_eq!(escape("198.51.100.7, +33 1"), "198.51.100.7, +33 1");
         assert_eq!(escape("+ no item"), "\\+ no item");
         assert_eq!(escape("two\nlines"), "two lines");
+    }
+
+    #[test]
+    fn paragraphs_have_blank_lines_between() {
+        for text in ["a\nb\n\nc", "\r\na\r\nb\r\n\r\n\r\nc\r\n", "a\nb\n \nc\n"] {
+            let found: Vec<_> = paragraphs(text).collect();
+            assert_eq!(found, [vec!["a", "b"], vec!["c"]], "{text:?}");
+        }
     }
 }

@@ -80,6 +80,43 @@ const SERVICES: &[(&str, u8)] = &[
     ("wireguard", 17),
 ];
 
+/// What IANA's registry of service names calls those that it names otherwise; some it does not have.
+#[cfg(feature = "render")]
+const REGISTERED: &[(&str, Option<&str>)] = &[
+    ("rdp", Some("ms-wbt-server")),
+    ("smb", Some("microsoft-ds")),
+    ("cifs", Some("microsoft-ds")),
+    ("mssql", Some("ms-sql-s")),
+    ("dns", Some("domain")),
+    ("vnc", Some("rfb")),
+    ("winrm", Some("wsman")),
+    ("msrpc", Some("epmap")),
+    ("rpc", Some("sunrpc")),
+    ("netbios", Some("netbios-ssn")),
+    ("ike", Some("isakmp")),
+    ("smtps", Some("submissions")),
+    ("xmpp", Some("xmpp-client")),
+    ("modbus", Some("mbap")),
+    ("dhcp", Some("bootps")),
+    ("tls", None),
+    ("ssl", None),
+    // The registry's is another: the Simple File Transfer Protocol.
+    ("sftp", None),
+    ("scp", None),
+    ("dcom", None),
+    ("wmi", None),
+    ("oracle", None),
+    ("quic", None),
+    ("wireguard", None),
+];
+
+/// The name of a service in IANA's registry, where it is there.
+#[cfg(feature = "render")]
+pub(crate) fn registered(service: &str) -> Option<&str> {
+    let known = REGISTERED.iter().find(|(name, _)| *name == service);
+    known.map_or(Some(service), |(_, registered)| *registered)
+}
+
 /// The IANA number of an IP protocol, given as a name, a number, or a service that runs over it.
 pub(crate) fn ip_protocol(name: &str) -> Option<u8> {
     let name = name.trim().to_ascii_lowercase();

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use scelle_event::{Label, Lowered, Tlp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Time, Written, written::unless_blank};
+use crate::{Language, Time, Written, time, words::Phrase, written::unless_blank};
 
 /// The number of the format that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -57,12 +57,16 @@ pub struct LoweredLabel {
 #[serde(deny_unknown_fields, default)]
 pub struct Times {
     /// When somebody noticed.
+    #[serde(deserialize_with = "time::unless_blank")]
     pub detected: Option<Time>,
     /// When it began, as far as that is known.
+    #[serde(deserialize_with = "time::unless_blank")]
     pub started: Option<Time>,
     /// When it ended.
+    #[serde(deserialize_with = "time::unless_blank")]
     pub ended: Option<Time>,
     /// When it was reported.
+    #[serde(deserialize_with = "time::unless_blank")]
     pub reported: Option<Time>,
 }
 
@@ -163,6 +167,7 @@ pub enum Status {
 #[serde(deny_unknown_fields, default)]
 pub struct Indicator {
     /// When it was seen.
+    #[serde(deserialize_with = "time::unless_blank")]
     pub seen: Option<Time>,
     /// Address or name that a flow came from.
     pub source: Option<String>,
@@ -191,22 +196,77 @@ pub struct Indicator {
 }
 
 /// Why a text is no incident record. What a decoder said stands in the message, and not behind it again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// It is no TOML, or has an element that is not known.
-    #[error("this is not an incident record: {0}")]
-    Toml(toml::de::Error),
+    /// It is no TOML, or has an element that is not known; the line and the column of it, from 1.
+    Toml(toml::de::Error, Option<(usize, usize)>),
     /// It is no text.
-    #[error("this is not an incident record: it is no UTF-8 text: {0}")]
     Text(std::str::Utf8Error),
     /// It is no JSON, or has an element that is not known.
-    #[error("this is not a sealed incident record: {0}")]
     Json(serde_json::Error),
     /// It is of a later format.
-    #[error("the record has format {0}, this version knows {FORMAT}: use a newer version")]
     Format(u32),
 }
+
+impl ReadError {
+    /// What is wrong and what to do, for whoever wrote the file; what a decoder says of the place is in English.
+    pub fn message(&self, language: Language) -> String {
+        let (phrase, found) = match self {
+            Self::Toml(error, place) => return not_toml(error.message(), *place, language),
+            Self::Text(error) => (Phrase::NotText, error.to_string()),
+            Self::Json(error) => (Phrase::NotSealed, error.to_string()),
+            Self::Format(format) => (Phrase::NewerFormat, format.to_string()),
+        };
+        phrase.in_language(language).replace("{}", &found)
+    }
+}
+
+/// What a person would mend where TOML can't be read; the decoder's own words stand behind it, for whoever knows TOML.
+fn not_toml(what: &str, place: Option<(usize, usize)>, language: Language) -> String {
+    let unknown = what
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split('`').next());
+    let odd = [
+        "invalid type",
+        "invalid value",
+        "data did not match",
+        "missing field",
+    ];
+    let phrase = match unknown {
+        Some(_) => Phrase::UnknownElement,
+        None if what.starts_with("duplicate ") => Phrase::TwiceElement,
+        None if odd.iter().any(|begin| what.starts_with(begin)) => Phrase::OddValue,
+        None => Phrase::BadSyntax,
+    };
+    let mut text = String::new();
+    if let Some((line, column)) = place {
+        let at = Phrase::Place.in_language(language);
+        let at = at.replacen("{}", &line.to_string(), 1);
+        text += &at.replacen("{}", &column.to_string(), 1);
+    }
+    let said = phrase.in_language(language);
+    text += &said.replace("{}", unknown.unwrap_or_default());
+    if unknown.is_none() {
+        text += &format!(" (TOML: {})", what.replace('\n', ", "));
+    }
+    text
+}
+
+/// The line and the column of a byte, from 1.
+fn place(text: &str, at: usize) -> Option<(usize, usize)> {
+    let before = text.get(..at)?;
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Some((before.matches('\n').count() + 1, line.chars().count() + 1))
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message(Language::English))
+    }
+}
+
+impl std::error::Error for ReadError {}
 
 impl Incident {
     /// Reads either form, told apart by the first character: JSON begins with a brace.
@@ -226,7 +286,10 @@ impl Incident {
     /// Where it is no record at all; what is missing is a [gap](Self::gaps).
     pub fn from_toml(text: &str) -> Result<Self, ReadError> {
         toml::from_str::<Self>(text)
-            .map_err(ReadError::Toml)?
+            .map_err(|error| {
+                let place = error.span().and_then(|span| place(text, span.start));
+                ReadError::Toml(error, place)
+            })?
             .of_known_format()
     }
 
@@ -286,9 +349,12 @@ impl Contact {
 }
 
 impl Indicator {
-    /// Whether it is a flow between two machines.
+    /// Whether it is a flow between two machines: a port or a protocol belongs to one.
     pub fn is_flow(&self) -> bool {
-        is_said(self.source.as_deref()) || is_said(self.destination.as_deref())
+        let texts = [&self.source, &self.destination, &self.protocol];
+        let ports = [&self.source_port, &self.destination_port];
+        texts.into_iter().any(|one| is_said(one.as_deref()))
+            || ports.into_iter().any(Option::is_some)
     }
 }
 

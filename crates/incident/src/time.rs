@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::{Timestamp, fmt::temporal::Pieces, tz::Offset};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::record::is_said;
+
 /// A date and time, in the writer's own words: `2026-11-20T14:03:00+01:00`.
 ///
 /// It keeps the text, so that nothing that was written is lost before it is checked.
@@ -75,6 +77,14 @@ impl<'de> Deserialize<'de> for Time {
             Written::Time(time) => time.to_string(),
         }))
     }
+}
+
+/// What was written, unless that is blank.
+pub(crate) fn unless_blank<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Time>, D::Error> {
+    let written = Option::<Time>::deserialize(deserializer)?;
+    Ok(written.filter(|time| is_said(Some(time.as_str()))))
 }
 
 #[cfg(test)]

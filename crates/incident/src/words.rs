@@ -68,6 +68,23 @@ macro_rules! phrases {
 }
 
 phrases! {
+    // Files that are no record.
+    Place: "ligne {}, colonne {}\u{A0}: ", "line {}, column {}: ";
+    UnknownElement: "«\u{A0}{}\u{A0}» n’est pas un élément d’un rapport d’incident\u{A0}: corrigez son nom (scelle incident new les montre tous) ou retirez la ligne.",
+        "\"{}\" is not an element of an incident record: correct its name (scelle incident new shows them all) or remove the line.";
+    TwiceElement: "cet élément figure déjà plus haut\u{A0}: n’en gardez qu’un.",
+        "this element is there already, further up: keep one of them.";
+    OddValue: "cette valeur n’a pas la forme attendue\u{A0}: un texte va entre guillemets, une liste de textes entre crochets, une date sans rien autour.",
+        "this value does not have the form that is expected: a text goes between quotes, a list of texts between brackets, a date as it is.";
+    BadSyntax: "cette ligne n’est pas lisible\u{A0}: écrivez nom = \"valeur\", avec un guillemet à chaque bout\u{A0}; un chemin Windows va entre apostrophes ('C:\\Temp').",
+        "this line can't be read: write name = \"value\", with a quote at each end; a Windows path goes between single quotes ('C:\\Temp').";
+    NotText: "Ce fichier n’est pas un texte en UTF-8\u{A0}: enregistrez-le comme tel. {}",
+        "This file is no text in UTF-8: save it as such. {}";
+    NotSealed: "Ce fichier ne se lit pas comme un rapport d’incident scellé (JSON), tel que ce programme l’écrit. {}",
+        "This file can't be read as a sealed incident record (JSON), as this program writes it. {}";
+    NewerFormat: "Ce rapport a le format {}, que cette version ne connaît pas encore\u{A0}: utilisez une version plus récente.",
+        "This record has format {}, which this version does not know yet: use a newer version.";
+
     // Gaps.
     AskId: "Donnez le numéro que l’équipe chargée de l’incident lui a attribué (par exemple 2026-0042).",
         "Give the number that the team handling the incident assigned to it (for example 2026-0042).";
@@ -83,8 +100,8 @@ phrases! {
         "Say when the incident was detected: date, time and time zone, for example 2026-11-20T14:03:00+01:00.";
     AskZone: "L’heure «\u{A0}{}\u{A0}» n’a pas de fuseau horaire\u{A0}: ajoutez +01:00 (Paris en hiver), +02:00 (Paris en été) ou Z (temps universel).",
         "The time \"{}\" has no time zone: add Z (universal time), +01:00 (Paris in winter), +02:00 (Paris in summer), or your own.";
-    AskTimeOfDay: "«\u{A0}{}\u{A0}» est une date sans heure\u{A0}: ajoutez l’heure et le fuseau horaire, même approximatifs, par exemple 2026-11-20T14:00:00+01:00.",
-        "\"{}\" is a date without a time: add the time and its time zone, even if only roughly, for example 2026-11-20T14:00:00+01:00.";
+    AskTimeOfDay: "«\u{A0}{}\u{A0}» est une date sans heure\u{A0}: ajoutez l’heure, même approximative, et le fuseau horaire, par exemple 2026-11-20T14:00:00+01:00.",
+        "\"{}\" is a date without a time: add the time, even a rough one, and its time zone, for example 2026-11-20T14:00:00+01:00.";
     BadTime: "«\u{A0}{}\u{A0}» n’est ni une date ni une heure lisible\u{A0}: écrivez par exemple 2026-11-20T14:03:00+01:00.",
         "\"{}\" is not a date and time that can be read: write for example 2026-11-20T14:03:00+01:00.";
     EndsBeforeStart: "La fin de l’incident est avant son début\u{A0}: vérifiez les deux heures et leurs fuseaux.",
@@ -111,6 +128,8 @@ phrases! {
         "\"{}\" is not a known severity: write low (work goes on), medium (it is hindered) or high (it has stopped, or data are lost or disclosed).";
     AskIndicators: "Listez ce qui a déjà été observé (adresses IP sources, destinations, ports, protocoles, noms de domaine, fichiers), ou dites dans no_indicators, en tête du fichier, pourquoi il n’y a rien.",
         "List what has already been seen (source IP addresses, destinations, ports, protocols, domain names, files), or say in no_indicators, at the top of the file, why there is nothing.";
+    BothIndicators: "Des indicateurs sont listés\u{A0}: videz no_indicators, ou retirez-les.",
+        "Indicators are listed: empty no_indicators, or remove them.";
     EmptyIndicator: "Cet indicateur ne contient ni adresse, ni nom, ni fichier\u{A0}: complétez-le ou retirez-le.",
         "This indicator has neither an address, nor a name, nor a file: complete or remove it.";
     AskSource: "Indiquez l’adresse IP (ou le nom) d’où venait la connexion.",

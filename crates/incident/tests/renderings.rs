@@ -106,6 +106,9 @@ fn each_missing_element_is_named() {
             one.indicators[2].domain = None;
             one.indicators[2].url = None;
         }),
+        ("no_indicators", |one| {
+            one.no_indicators = Some("Rien encore".to_owned())
+        }),
         ("indicators[4].hash", |one| {
             one.indicators[3].hash = Some("9f86".to_owned())
         }),
@@ -124,6 +127,84 @@ fn each_missing_element_is_named() {
     none.indicators.clear();
     none.no_indicators = Some("Les journaux sont encore analysés".to_owned());
     assert_eq!(elements(&none), [""; 0]);
+}
+
+/// A port or a protocol belongs to a flow: without its ends it is asked for, and shown all the same.
+#[test]
+fn a_port_without_its_connection_is_not_dropped() {
+    let mut incident = example();
+    incident.indicators[2].destination_port = Some("8443".to_owned().into());
+    incident.indicators[2].protocol = Some("tcp".to_owned());
+    assert_eq!(
+        elements(&incident),
+        ["indicators[3].source", "indicators[3].destination"]
+    );
+    let document = Document::new(&incident, Language::French, None).expect("labelled");
+    assert!(document.to_markdown().contains("8443"));
+    let refused = iodef::write(&incident, Language::French, Timestamp::UNIX_EPOCH);
+    assert!(matches!(refused, Err(RenderError::Lacks(_))));
+}
+
+/// What the form leaves blank is not there, times too.
+#[test]
+fn a_blank_time_is_none() {
+    let text = fs::read_to_string(testdata().join("example.toml")).expect("in the repository");
+    let blank = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        Incident::from_toml(&text.replace(from, to)).expect("a record")
+    };
+    let incident = blank(
+        "started = 2026-11-19T23:47:00+01:00",
+        "started = \" \"\nended = \"\"",
+    );
+    assert_eq!(elements(&incident), [""; 0]);
+    iodef::write(&incident, Language::French, Timestamp::UNIX_EPOCH).expect("complete");
+    let incident = blank("detected = 2026-11-20T08:12:00+01:00", "detected = \"\"");
+    assert_eq!(elements(&incident), ["times.detected"]);
+    let told = incident.gaps()[0].message(Language::French);
+    assert!(told.starts_with("Indiquez quand"), "{told}");
+}
+
+/// A slip of the pen is told with its place and what to do, in the writer's language.
+#[test]
+fn what_is_no_record_is_told_in_both_languages() {
+    for (text, french, english) in [
+        (
+            "id = \"1\"\nimpakt = 3\n",
+            ["ligne 2, colonne 1", "impakt"],
+            ["line 2, column 1", "impakt"],
+        ),
+        (
+            "id = \"1\"\n\n[[indicators]]\nfile = \"C:\\Windows\"\n",
+            ["ligne 4", "chemin Windows"],
+            ["line 4", "Windows path"],
+        ),
+        (
+            "id = \"1\"\nid = \"2\"\n",
+            ["ligne 2", "plus haut"],
+            ["line 2", "further up"],
+        ),
+        (
+            "contacts = 3\n",
+            ["ligne 1", "forme attendue"],
+            ["line 1", "form that is expected"],
+        ),
+        (
+            "{\"format\": 1,",
+            ["scellé", "EOF"],
+            ["sealed incident record", "EOF"],
+        ),
+        ("format = 9\n", ["le format 9", ""], ["has format 9", ""]),
+    ] {
+        let error = Incident::read(text.as_bytes()).expect_err("no record");
+        for (language, parts) in [(Language::French, french), (Language::English, english)] {
+            let told = error.message(language);
+            for part in parts {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+        }
+        assert_eq!(error.to_string(), error.message(Language::English));
+    }
 }
 
 #[test]
@@ -444,6 +525,10 @@ fn iodef_is_valid_and_keeps_the_label() {
         assert!(
             text.contains("n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="),
             "the hash in base64"
+        );
+        assert!(
+            text.contains("<IANAService>ms-wbt-server<"),
+            "RDP by its name in the registry"
         );
         documents.push((label, text));
     }

@@ -220,6 +220,7 @@ fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
     if terminal.json {
         terminal.object(&object(last, tlp))?;
     } else {
+        tell_label(tlp, terminal);
         terminal.line(format!("{}  line {}", file.display(), last.line))?;
         terminal.line(format!(
             "{}  write this down: it is what tells that the end is there",
@@ -227,6 +228,13 @@ fn add(args: &AddArgs, terminal: &Terminal) -> Result<Exit> {
         ))?;
     }
     Ok(Exit::COMPLETE)
+}
+
+/// The bundle's label, where it is known: of an encrypted bundle nobody says it without its key.
+fn tell_label(tlp: Option<Tlp>, terminal: &Terminal) {
+    if let Some(tlp) = tlp {
+        terminal.label(&tlp.into());
+    }
 }
 
 /// Puts a line behind the others, and on the device.
@@ -241,8 +249,8 @@ fn append(file: &Path, line: &str) -> std::io::Result<()> {
 
 fn show(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
     let (chain, tlp) = args.read()?;
-    if let Some(tlp) = tlp.filter(|_| !terminal.json) {
-        terminal.label(&tlp.into());
+    if !terminal.json {
+        tell_label(tlp, terminal);
     }
     for line in &chain.lines {
         if terminal.json {
@@ -323,6 +331,7 @@ fn verify(args: &ChainArgs, terminal: &Terminal) -> Result<Exit> {
         }))?;
         return Ok(exit);
     }
+    tell_label(tlp, terminal);
     let (tone, answer) = match verdict {
         "whole" => (Tone::Good, "whole"),
         "broken" => (Tone::Bad, "broken"),

@@ -74,11 +74,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
         json!({
             "time": Timestamp::now().to_string(),
             "state": state,
-            "bundle": args.bundle,
+            "bundle": args.bundle.to_string_lossy(),
             "root": facts.root,
             "tlp": label.tlp.name(),
             "tlp_lowered": lowered(&label),
-            "to": args.to,
+            "to": args.to.to_string_lossy(),
         })
     };
     write_down(&args.to, &line("begun"))?;

@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::{Timestamp, tz::TimeZone};
+use scelle::event::Label;
 use scelle_collector::{
-    Exit, Inputs, LabelArgs, Terminal, Tone,
+    Exit, Inputs, LabelArgs, StateArgs, Terminal, Tone,
     output::{PartialFile, refuse_existing},
     read_small,
+    terminal::plain,
 };
 use scelle_incident::{Document, Incident, Language, iodef, template};
 use serde_json::json;
@@ -110,7 +112,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             ));
             Ok(Exit::COMPLETE)
         }
-        Action::Check { file, lang } => check(&read(file)?, *lang, terminal),
+        Action::Check { file, lang } => {
+            let incident = read(file, *lang)?;
+            let label = StateArgs::default().carry(&Inputs::incident(file, &incident))?;
+            check(&incident, &label, *lang, terminal)
+        }
         Action::Render {
             file,
             format,
@@ -121,7 +127,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             force,
             label,
         } => {
-            let mut incident = read(file)?;
+            let mut incident = read(file, *lang)?;
             // A record without a label is not rendered, unless one is said.
             if incident.label().is_some() || label.state.tlp.is_some() {
                 let inputs = Inputs::incident(file, &incident);
@@ -143,21 +149,30 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
             write_out(out.as_deref(), *force, &rendered)?;
             let gaps = incident.gaps();
             for gap in &gaps {
-                terminal.warn(format!("{}: {}", gap.element, gap.message(*lang)));
+                terminal.warn(format!("{}: {}", gap.element, plain(&gap.message(*lang))));
             }
             Ok(Exit::with_losses(!gaps.is_empty()))
         }
     }
 }
 
-fn read(file: &Path) -> Result<Incident> {
-    let reading = || format!("reading the incident record {}", file.display());
-    let bytes = read_small(file).with_context(reading)?;
-    Incident::read(&bytes).with_context(reading)
+fn read(file: &Path, language: Language) -> Result<Incident> {
+    let bytes = read_small(file)
+        .with_context(|| format!("reading the incident record {}", file.display()))?;
+    Incident::read(&bytes)
+        .map_err(|error| anyhow!("{}: {}", file.display(), error.message(language)))
 }
 
-fn check(incident: &Incident, language: Language, terminal: &Terminal) -> Result<Exit> {
+fn check(
+    incident: &Incident,
+    label: &Label,
+    language: Language,
+    terminal: &Terminal,
+) -> Result<Exit> {
     let gaps = incident.gaps();
+    if !terminal.json {
+        terminal.label(label);
+    }
     if terminal.json {
         let missing: Vec<_> = gaps
             .iter()
@@ -165,7 +180,7 @@ fn check(incident: &Incident, language: Language, terminal: &Terminal) -> Result
             .collect();
         terminal.object(&json!({
             "complete": gaps.is_empty(),
-            "tlp": incident.label().map(scelle::event::Tlp::name),
+            "tlp": label.tlp.name(),
             "missing": missing,
         }))?;
     } else if gaps.is_empty() {
@@ -179,7 +194,7 @@ fn check(incident: &Incident, language: Language, terminal: &Terminal) -> Result
     } else {
         for gap in &gaps {
             let element = terminal.paint(Tone::Strong, format!("{:<28}", gap.element));
-            terminal.line(format!("{element} {}", gap.message(language)))?;
+            terminal.line(format!("{element} {}", plain(&gap.message(language))))?;
         }
     }
     Ok(Exit::with_losses(!gaps.is_empty()))

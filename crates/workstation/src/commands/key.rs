@@ -1,7 +1,7 @@
 //! `key`: the keys that vouch for bundles, and what they say of each other.
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -142,7 +142,7 @@ fn new(name: &Path, user: &str, ask_password: bool, terminal: &Terminal) -> Resu
     let password = if ask_password {
         Some(password::for_new_key(&secret)?)
     } else {
-        env::var(password::VARIABLE).ok().map(Into::into)
+        password::of_environment()?
     };
     let shown = password.as_ref().map(|text| text.as_str());
     write_secret(&secret, &key.secret_text(shown)?)?;
@@ -160,8 +160,8 @@ fn new(name: &Path, user: &str, ask_password: bool, terminal: &Terminal) -> Resu
     if terminal.json {
         terminal.object(&json!({
             "fingerprint": fingerprint,
-            "secret": secret,
-            "certificate": public,
+            "secret": secret.to_string_lossy(),
+            "certificate": public.to_string_lossy(),
         }))?;
     } else {
         terminal.line(format!("{fingerprint}  {user}"))?;
@@ -199,7 +199,7 @@ fn put(certificate: &Certificate, out: &Path, force: bool, terminal: &Terminal) 
     if terminal.json {
         terminal.object(&json!({
             "fingerprint": certificate.fingerprint(),
-            "certificate": out,
+            "certificate": out.to_string_lossy(),
         }))?;
     } else {
         terminal.line(format!("{}  {}", certificate.fingerprint(), out.display()))?;

@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<Exit> {
     file.finish()?;
     if terminal.json {
         terminal.object(&json!({
-            "proof": out,
+            "proof": out.to_string_lossy(),
             "bytes": proof.len(),
             "tlp": label.tlp.name(),
             "tlp_lowered": lowered(&label),
@@ -211,6 +211,7 @@ fn broken(path: &Path, what: &str, terminal: &Terminal) -> Result<Exit> {
         terminal.object(&json!({
             "verdict": Verdict::Broken.name(),
             "proven": false,
+            "tlp": null,
             "problems": [what],
         }))?;
     } else {

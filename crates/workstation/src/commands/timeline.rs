@@ -295,7 +295,7 @@ impl Made {
             .map(|(id, why)| json!({ "stream": id.to_string(), "cause": why }))
             .collect();
         json!({
-            "timeline": self.path,
+            "timeline": self.path.as_deref().map(Path::to_string_lossy),
             "tlp": self.label.tlp.name(),
             "tlp_lowered": lowered(&self.label),
             "rows": summary.rows,
@@ -447,17 +447,14 @@ fn write_to(
     Ok((summary, parsed))
 }
 
-fn warnings_ending(format: FormatName) -> &'static str {
-    match format {
-        FormatName::Bodyfile => "jsonl",
-        other => other.extension(),
-    }
-}
-
 /// Where the rows of a timeline go, what could not be read of its sources, and its label and their
 /// roots.
 pub(crate) fn files(out: &Path, format: FormatName) -> [PathBuf; 3] {
-    let warnings = beside(out, "warnings", warnings_ending(format));
+    let warnings = match format {
+        // JSON lines of the same name may lie beside it, and have their own.
+        FormatName::Bodyfile => beside(out, "body.warnings", "jsonl"),
+        other => beside(out, "warnings", other.extension()),
+    };
     [out.to_owned(), warnings, metadata_beside(out)]
 }
 

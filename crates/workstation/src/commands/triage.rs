@@ -182,7 +182,7 @@ impl Triage<'_> {
     fn tell(&self, terminal: &Terminal) -> Result<()> {
         if terminal.json {
             terminal.object(&json!({
-                "source": self.args.source,
+                "source": self.args.source.to_string_lossy(),
                 "profile": self.profile,
                 "collect": object(&self.collected, self.tlp),
                 "verify": verify::object(&self.report),
