@@ -10,6 +10,7 @@ mod log;
 mod measure;
 mod mft;
 mod mix;
+mod proofs;
 mod seeded;
 mod shadows;
 mod tree;
@@ -84,6 +85,7 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
         .iter()
         .map(|row| row.id)
         .chain(rates.iter().map(|rate| rate.id))
+        .chain(["proofs"])
         .collect();
     for id in &chosen {
         ensure!(
@@ -108,6 +110,9 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     rates.try_for_each(|rate| print_rate(rate, rounds))?;
     if chosen.is_empty() || chosen.contains(&"collect-zstd") {
         print_sizes(&data, &out)?;
+    }
+    if chosen.is_empty() || chosen.contains(&"proofs") {
+        proofs::print(&scelle, &data, &out)?;
     }
     Ok(())
 }
@@ -192,6 +197,7 @@ const PIECES: &[&str] = &[
     "packed",
     "journal",
     "shadows.raw",
+    "proofs",
 ];
 
 /// Makes what is not there yet, all of it or the `wanted` pieces; each gets its name when it is
@@ -257,6 +263,9 @@ fn make_data(data: &Path, wanted: &[&str]) -> anyhow::Result<()> {
     })?;
     piece("shadows.raw", &|part| {
         shadows::volume(part, &data.join("mount"), &data.join("big.evtx"))
+    })?;
+    piece("proofs", &|part| {
+        proofs::folder(part, &data.join("big.evtx"))
     })
 }
 
