@@ -104,7 +104,8 @@ fn main() -> ExitCode {
 /// Windows closes the window of a program that was started by a click when it ends, and with it what was said: the root,
 /// and what is to be done.
 fn hold_window() {
-    let is_clicked = cfg!(windows) && env::args_os().len() == 1;
+    // A command prompt tells its programs what it asks with.
+    let is_clicked = cfg!(windows) && env::args_os().len() == 1 && env::var_os("PROMPT").is_none();
     if is_clicked && io::stdin().is_terminal() && io::stderr().is_terminal() {
         say("Press Enter to close this window.");
         drop(io::stdin().read_line(&mut String::new()));

@@ -76,8 +76,8 @@ phrases! {
         "this element is there already, further up: keep one of them.";
     OddValue: "cette valeur n’a pas la forme attendue\u{A0}: un texte va entre guillemets, une liste de textes entre crochets, une date sans rien autour.",
         "this value does not have the form that is expected: a text goes between quotes, a list of texts between brackets, a date as it is.";
-    BadSyntax: "cette ligne n’est pas lisible\u{A0}: écrivez nom = \"valeur\", avec un guillemet à chaque bout\u{A0}; un chemin Windows va entre apostrophes ('C:\\Temp').",
-        "this line can't be read: write name = \"value\", with a quote at each end; a Windows path goes between single quotes ('C:\\Temp').";
+    BadSyntax: "cette ligne n’est pas lisible\u{A0}: écrivez nom = \"valeur\", avec un guillemet à chaque bout\u{A0}; un chemin Windows va entre apostrophes ('C:\\Temp'), et une date s’écrit 2026-11-20T14:03:00+01:00.",
+        "this line can't be read: write name = \"value\", with a quote at each end; a Windows path goes between single quotes ('C:\\Temp'), and a date is written 2026-11-20T14:03:00+01:00.";
     NotText: "Ce fichier n’est pas un texte en UTF-8\u{A0}: enregistrez-le comme tel. {}",
         "This file is no text in UTF-8: save it as such. {}";
     NotSealed: "Ce fichier ne se lit pas comme un rapport d’incident scellé (JSON), tel que ce programme l’écrit. {}",

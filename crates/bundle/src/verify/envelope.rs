@@ -41,15 +41,7 @@ pub(super) fn check(
             what: CUT.into(),
         },
     };
-    let mut verification = archive::check(&decrypted, options, asked, None, scope);
-    if verification.verdict == Verdict::Broken
-        && let Some(shorter) = decrypted.without_doubtful()
-    {
-        let again = archive::check(&shorter, options, asked, None, scope);
-        if again.verdict != Verdict::Broken {
-            verification = again;
-        }
-    }
+    let mut verification = check_cut(&decrypted, options, asked, scope);
     verification.problems.insert(0, problem);
     verification.vouched_by.clear();
     verification.through.clear();
@@ -57,6 +49,24 @@ pub(super) fn check(
         verification.verdict = Verdict::Unfinished;
     }
     Ok(verification)
+}
+
+/// Checks an archive whose message is cut, with and without the bytes that may never have been written.
+pub(super) fn check_cut(
+    decrypted: &Decrypted,
+    options: &VerifyOptions,
+    asked: &Asked<'_>,
+    scope: Scope,
+) -> Verification {
+    let answer = archive::check(decrypted, options, asked, None, scope);
+    if answer.verdict != Verdict::Broken {
+        return answer;
+    }
+    let shorter = decrypted.without_doubtful();
+    shorter
+        .map(|shorter| archive::check(&shorter, options, asked, None, scope))
+        .filter(|again| again.verdict != Verdict::Broken)
+        .unwrap_or(answer)
 }
 
 /// The answer about ciphertext that was cut off before there was anything to decrypt.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     Problem, Problems, Scope, Signer, Verdict, Verification, VerifyOptions, archive, asked::Asked,
-    payload::Hashed,
+    envelope, payload::Hashed,
 };
 use crate::{
     Ending, Part,
@@ -58,13 +58,16 @@ pub(super) fn check(parts: &[Part], options: &VerifyOptions, asked: &Asked<'_>) 
 }
 
 fn check_last(last: &Placed<'_>, options: &VerifyOptions, asked: &Asked<'_>) -> Verification {
-    let message = match last.part.ending() {
-        // No byte of it reaches another parser; what is wrong is told with the set's flaws.
-        Some(Ending::Altered(_)) => return Verification::new(Scope::Parts),
-        Some(Ending::Whole) => last.part.message(),
-        Some(Ending::Cut) | None => None,
+    let (bytes, scope) = (last.part.bytes(), Scope::Parts);
+    let Some(message) = last.part.message() else {
+        return archive::check(bytes, options, asked, None, scope);
     };
-    archive::check(last.part.bytes(), options, asked, message, Scope::Parts)
+    match message.ending() {
+        // No byte of it reaches another parser; what is wrong is told with the set's flaws.
+        Ending::Altered(_) => Verification::new(scope),
+        Ending::Whole => archive::check(bytes, options, asked, Some(message), scope),
+        Ending::Cut => envelope::check_cut(message, options, asked, scope),
+    }
 }
 
 /// Adds what an earlier part holds, and who signed it.
