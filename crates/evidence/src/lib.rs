@@ -23,7 +23,7 @@ pub use entry::{
     Remains, Reparse, Security, StreamInfo, StreamState, Times,
 };
 pub use file_volume::FileVolume;
-pub use folder::{FolderVolume, MAX_DEPTH};
+pub use folder::{FolderVolume, MAX_DEPTH, far_places};
 pub use image::{Image, ImageKind, Siblings, StoredHash, open_image};
 pub use ntfs::{EFS_STREAM, NtfsVolume};
 pub use open::{

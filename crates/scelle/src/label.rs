@@ -8,6 +8,7 @@ use std::{
 
 use scelle_bundle::BAG_INFO_LIMIT;
 use scelle_event::Tlp;
+use scelle_evidence::far_places;
 
 const INFO: &str = "bag-info.txt";
 const KEY: &str = "Scelle-TLP";
@@ -37,7 +38,10 @@ pub fn claimed_label(path: &Path) -> Option<ClaimedLabel> {
         },
     };
     let below = path.read_dir().into_iter().flatten().flatten();
-    let below = below.map(|entry| entry.path());
+    let far = far_places();
+    let below = below
+        .map(|entry| entry.path())
+        .filter(|folder| !far.contains(folder));
     // What can't be entered is not read either.
     let below = below.filter(|folder| folder.join(INFO).symlink_metadata().is_ok());
     let folders = path.ancestors().map(Path::to_owned).chain(below);

@@ -22,6 +22,7 @@ use crate::{
     StreamState, Volume, VolumeInfo, VolumeKind,
 };
 
+pub use system::far_places;
 pub(crate) use system::{name_bytes, os_name, times};
 
 /// The deepest folder that is listed, counted from the root.
@@ -45,7 +46,7 @@ impl FolderVolume {
     /// Where it can't be found.
     pub fn new(path: &Path, left_out: &[PathBuf]) -> io::Result<Self> {
         Ok(Self {
-            far: system::far_places(),
+            far: far_places(),
             left_out: left_out.iter().filter_map(|path| device_of(path)).collect(),
             info: VolumeInfo {
                 id: "folder".into(),
