@@ -17,7 +17,7 @@ use crate::{
     Certificate, Collection, Error,
     checkpoint::{self, Head, Segments},
     file_line::FileLine,
-    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, SIGNERS_LIMIT, TEXT_LIMIT},
+    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, SignersRoom, TEXT_LIMIT},
     reader::{self, Found},
     records::CoverageLine,
     writer::{COVERAGE, FILES, SIGNER, WARNINGS},
@@ -337,16 +337,15 @@ impl<'a> Cut<'a> {
             }
             Ok(())
         })?;
+        let mut room = SignersRoom::ALL;
         let held = self.signers.iter().map(|(_, text, _)| text.len() as u64);
-        let mut room = SIGNERS_LIMIT.saturating_sub(held.sum());
+        room.take(held.sum())?;
         for found in signers {
             let wanted = signer_name(self.signers.len() as u64 + 1);
             if found.name[folder.len()..] != wanted {
                 return Err(format!("{wanted} must stand there"));
             }
-            room = room
-                .checked_sub(found.facts.size)
-                .ok_or("there are too many certificates")?;
+            room.take(found.facts.size)?;
             let certificate = found.read(source, ARMOUR_LIMIT)?;
             let signer = Certificate::read(&certificate).map_err(|error| error.to_string())?;
             self.signers.push((signer, certificate, found));

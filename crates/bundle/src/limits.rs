@@ -31,11 +31,27 @@ pub(crate) const ARMOUR_LIMIT: u64 = 1 << 20;
 /// Certificates in one file.
 pub(crate) const MOST_CERTIFICATES: usize = 8;
 /// The certificates of all keys that sign, together: a resumed collection has one more.
-pub(crate) const SIGNERS_LIMIT: u64 = 64 << 20;
+const SIGNERS_LIMIT: u64 = 64 << 20;
 /// The session-key packets before a message's data: one a recipient.
 pub(crate) const SESSION_PACKETS_LIMIT: usize = 1 << 20;
 /// Pieces of an unusual length in a message's framing: 16 bytes each are held.
 pub(crate) const MOST_BREAKS: usize = 1 << 21;
+
+/// What certificates may still take, together [`SIGNERS_LIMIT`].
+pub(crate) struct SignersRoom(u64);
+
+impl SignersRoom {
+    pub(crate) const ALL: Self = Self(SIGNERS_LIMIT);
+
+    /// Takes so many bytes of it, or says that there is none left; from then on for ever.
+    pub(crate) fn take(&mut self, bytes: u64) -> Result<(), &'static str> {
+        self.0 = self.0.saturating_sub(bytes);
+        match self.0 {
+            0 => Err("there are too many certificates"),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Checkpoints after which their distance doubles.
 const STRETCHED_AFTER: u64 = 8192;

@@ -103,7 +103,8 @@ impl Choices {
         terminal: &Terminal,
     ) -> Result<Source> {
         if !self.allow_source_volume {
-            tell_left_out(source, &outputs, terminal);
+            let or = "write to one that need not be collected";
+            tell_left_out(source, &outputs, or, terminal);
         }
         let options = OpenOptions {
             // Who insists has all of it collected.

@@ -185,7 +185,8 @@ pub fn refuse_on_source(source: &Path, output: &Path, or: &str) -> Result<()> {
 }
 
 /// Warns of what is not collected since it takes one of the outputs: a file system that is mounted in the folder `source`.
-pub fn tell_left_out(source: &Path, outputs: &[PathBuf], terminal: &Terminal) {
+/// `or` says how to have all of it.
+pub fn tell_left_out(source: &Path, outputs: &[PathBuf], or: &str, terminal: &Terminal) {
     let Ok(source) = source.canonicalize() else {
         return;
     };
@@ -206,7 +207,7 @@ pub fn tell_left_out(source: &Path, outputs: &[PathBuf], terminal: &Terminal) {
         if is_left_out && !told.contains(&place) {
             terminal.warn(format!(
                 "{} is on a disk that is mounted in {}: since it takes output, nothing of that disk is collected; \
-                 write to one that need not be to have all of it",
+                 {or} to have all of it",
                 place.display(),
                 source.display()
             ));

@@ -18,7 +18,7 @@ use crate::{
     checkpoint::{self, Head, LISTS, Segments},
     codec::Method,
     limits::{
-        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT, TEXT_LIMIT,
+        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, MANIFEST_LIMIT, SignersRoom, TEXT_LIMIT,
     },
     names,
     reader::{ArchiveReader, Member},
@@ -246,15 +246,13 @@ impl Check<'_> {
 
     /// The certificates of the keys that sign, in the order in which they come into force.
     fn read_signers(&self, tags: &[Member]) -> Vec<(u64, Certificate)> {
-        let mut room = SIGNERS_LIMIT;
+        let mut room = SignersRoom::ALL;
         tags::signers(tags, "records/")
             .filter_map(|member| {
-                room = room.saturating_sub(member.facts.size);
-                if room == 0 {
-                    self.problems
-                        .of(&member.name, "there are too many certificates");
-                    return None;
-                }
+                let taken = room.take(member.facts.size);
+                taken
+                    .map_err(|what| self.problems.of(&member.name, what))
+                    .ok()?;
                 let text = self.read_member(member, ARMOUR_LIMIT)?;
                 let read = Certificate::read(&text);
                 read.map_err(|error| self.problems.of(&member.name, error.to_string()))

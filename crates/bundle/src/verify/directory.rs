@@ -21,7 +21,7 @@ use crate::{
     cut::is_signer,
     file_line::FileLine,
     limits::{
-        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT, SIGNERS_LIMIT,
+        ARMOUR_LIMIT, BAG_INFO_LIMIT, COLLECTION_LIMIT, LINE_LIMIT, MANIFEST_LIMIT, SignersRoom,
     },
     names, salvage,
     stamp::STAMP_LIMIT,
@@ -40,22 +40,17 @@ pub(super) fn check(folder: &Path, options: &VerifyOptions, asked: &Asked<'_>) -
         asked,
     };
     let manifest = bag.read(tags::TAG_MANIFEST, MANIFEST_LIMIT);
-    let mut room = SIGNERS_LIMIT;
+    let mut room = SignersRoom::ALL;
     let signers: Vec<_> = manifest.as_deref().map_or_else(Vec::new, |manifest| {
         let names = manifest.split(|byte| *byte == b'\n').filter_map(split_line);
         names
             .map(|(_, name)| name)
             .filter(|name| *name == SIGNER || is_signer(name))
             .filter_map(|name| {
-                if room == 0 {
-                    return None;
-                }
+                room.take(0).ok()?;
                 let text = bag.read(name, ARMOUR_LIMIT)?;
-                room = room.saturating_sub(text.len() as u64);
-                if room == 0 {
-                    problems.of(name, "there are too many certificates");
-                    return None;
-                }
+                let taken = room.take(text.len() as u64);
+                taken.map_err(|what| problems.of(name, what)).ok()?;
                 let read = Certificate::read(&text);
                 read.map_err(|error| problems.of(name, error.to_string()))
                     .ok()

@@ -4,7 +4,7 @@ use super::{Signer, Verification, archive::Check, tags};
 use crate::{
     Certificate, Collection,
     checkpoint::{self, LISTS},
-    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, SIGNERS_LIMIT, TEXT_LIMIT},
+    limits::{ARMOUR_LIMIT, COLLECTION_LIMIT, SignersRoom, TEXT_LIMIT},
     reader::Member,
     salvage::FOLDER,
     writer::FILES,
@@ -110,13 +110,12 @@ impl Check<'_> {
         }
         let mut signer: Option<Certificate> = None;
         let mut previous = cut.resumes.map(|resumes| resumes.checkpoint_blake3);
-        let mut room = SIGNERS_LIMIT;
+        let mut room = SignersRoom::ALL;
         for member in &kept {
             let name = &member.name;
             if name.ends_with(".cert.asc") {
-                room = room.saturating_sub(member.facts.size);
-                if room == 0 {
-                    self.problems.of(name, "there are too many certificates");
+                if let Err(what) = room.take(member.facts.size) {
+                    self.problems.of(name, what);
                     return None;
                 }
                 let text = self.read_tag(tags, name, ARMOUR_LIMIT)?;

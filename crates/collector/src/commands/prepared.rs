@@ -86,16 +86,16 @@ pub fn run(args: &Args, prepared: &Prepared, terminal: &Terminal) -> Result<Exit
         None => vec![path.clone()],
     };
     announce(prepared, &path, away.as_ref(), terminal);
+    let or = match away {
+        Some(_) => "name places on another disk with --receipt and --fallback",
+        None => "run this program from another disk, or name a folder on one with --out",
+    };
     if let Some(source) = spared {
-        tell_left_out(source, &outputs, terminal);
+        tell_left_out(source, &outputs, or, terminal);
     }
     for output in &outputs {
         refuse_existing(output, false)?;
         if let Some(source) = spared {
-            let or = match away {
-                Some(_) => "name places on another disk with --receipt and --fallback",
-                None => "run this program from another disk, or name a folder on one with --out",
-            };
             refuse_on_source(source, output, or)?;
         }
     }
