@@ -24,10 +24,6 @@ pub(crate) fn tell(
     to_stdout: bool,
 ) -> Result<()> {
     show_losses(&collected.shown_losses, collected.losses, terminal);
-    if terminal.json && !to_stdout {
-        terminal.object(&object(collected, tlp))?;
-        return Ok(());
-    }
     let lines = match terminal.json {
         true => vec![object(collected, tlp).to_string()],
         false => describe(collected, tlp, terminal),
