@@ -40,6 +40,7 @@ mod take;
 mod text;
 mod trust;
 mod verify;
+mod volumes;
 mod wiped;
 mod writer;
 mod zip;
